@@ -1,0 +1,109 @@
+"""Log-probabilities of answer options, with everything before the answer computed once for all of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpt4roi.evaluation.items import EvaluationError
+from gpt4roi.evaluation.predictors import OptionScore
+from gpt4roi.models import GPT4RoIForConditionalGeneration
+
+
+@dataclass(frozen=True)
+class OptionTokens:
+    """The prompt that all options share, and each option's own tokens with its end mark.
+
+    An option is scored with its end mark, as the model was trained: otherwise "dog" would be at least as likely as "dog house".
+    """
+
+    prefix: list[int]
+    options: list[list[int]]
+
+
+def split_options(input_ids: Sequence[Sequence[int]], trained: Sequence[Sequence[bool]]) -> OptionTokens:
+    """Whole conversations, one per option, into their common prompt and the options' tokens.
+
+    Raises:
+      EvaluationError: an option has no tokens, or the prompts differ although only the answers should.
+    """
+    starts = [next((i for i, flag in enumerate(flags) if flag), None) for flags in trained]
+    if any(start is None for start in starts):
+        raise EvaluationError("an answer option has no tokens; give it some text")
+    cut = min(start for start in starts if start is not None)
+    prefix = list(input_ids[0][:cut])
+    options = []
+    for ids, flags in zip(input_ids, trained, strict=True):
+        if list(ids[:cut]) != prefix:
+            raise EvaluationError("the answer options do not share one prompt, so they cannot be compared")
+        last = max(i for i, flag in enumerate(flags) if flag)
+        options.append(list(ids[cut : last + 1]))
+    return OptionTokens(prefix, options)
+
+
+@torch.inference_mode()
+def score_with_shared_prefix(
+    model: GPT4RoIForConditionalGeneration, prefix_embeds: Tensor, options: Sequence[Sequence[int]], options_per_batch: int = 16
+) -> list[OptionScore]:
+    """Scores of all options of one item; the prompt goes through the language model once.
+
+    Args:
+      prefix_embeds: float[1, P, D], the prompt with the picture's and the regions' features in place.
+      options: token ids of each option.
+      options_per_batch: options that share one forward; each holds a copy of the prompt's key-value cache.
+    """
+    device, prefix_length = prefix_embeds.device, prefix_embeds.shape[1]
+    ones = torch.ones(1, prefix_length, dtype=torch.long, device=device)
+    prefix = model.language_model(inputs_embeds=prefix_embeds, attention_mask=ones, use_cache=True, logits_to_keep=1)
+    scores: list[OptionScore] = []
+    for start in range(0, len(options), options_per_batch):
+        chunk = [list(option) for option in options[start : start + options_per_batch]]
+        longest = max(len(option) for option in chunk)
+        ids = torch.tensor([option + [0] * (longest - len(option)) for option in chunk], device=device)
+        valid = torch.tensor([[1] * len(option) + [0] * (longest - len(option)) for option in chunk], device=device)
+        first = prefix.logits[:, -1:].expand(len(chunk), -1, -1)
+        if longest > 1:
+            cache = copy.deepcopy(prefix.past_key_values)
+            cache.batch_repeat_interleave(len(chunk))
+            mask = torch.cat([ones.expand(len(chunk), -1), valid[:, :-1]], dim=1)
+            embeddings = model.get_input_embeddings()(ids[:, :-1])
+            rest = model.language_model(inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, use_cache=True)
+            logits = torch.cat([first, rest.logits], dim=1)
+        else:
+            logits = first
+        scores += _sum_log_probs(logits, ids, valid)
+    return scores
+
+
+@torch.inference_mode()
+def score_from_scratch(
+    model: GPT4RoIForConditionalGeneration,
+    tokens: OptionTokens,
+    pixel_values: Tensor | None,
+    boxes_xyxy_norm: Sequence[Tensor] | None,
+) -> list[OptionScore]:
+    """The same scores, the slow way: picture, regions, prompt and option together, one option after the other."""
+    scores: list[OptionScore] = []
+    for option in tokens.options:
+        ids = torch.tensor([[*tokens.prefix, *option]], device=model.device)
+        output = model(
+            input_ids=ids,
+            pixel_values=pixel_values,
+            boxes_xyxy_norm=boxes_xyxy_norm,
+            attention_mask=torch.ones_like(ids),
+            use_cache=False,
+            logits_to_keep=len(option) + 1,
+        )
+        targets = torch.tensor([option], device=model.device)
+        scores += _sum_log_probs(output.logits[:, :-1], targets, torch.ones_like(targets))
+    return scores
+
+
+def _sum_log_probs(logits: Tensor, ids: Tensor, valid: Tensor) -> list[OptionScore]:
+    """logits float[K, T, V] that predict ids int[K, T], of which valid int[K, T] count."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[..., None])[..., 0] * valid
+    return [OptionScore(float(total), int(count)) for total, count in zip(log_probs.sum(dim=1), valid.sum(dim=1), strict=True)]
