@@ -45,6 +45,10 @@ class CocoFile:
             raise DataError('a COCO-style file is an object with "images" and "annotations"', path)
         if not isinstance(content.get("annotations"), list):
             raise DataError('has no "annotations"; is it a test or image-info file?', path)
+        for image in content["images"]:
+            # LVIS v1 names its pictures by address alone: `http://images.cocodataset.org/train2017/000000000009.jpg`.
+            if isinstance(image, dict) and "file_name" not in image and "coco_url" in image:
+                image["file_name"] = str(image["coco_url"]).rsplit("/", 1)[-1]
         keys: dict[str, tuple[str, ...]] = {"images": ("id", "file_name"), "annotations": ("image_id", "bbox")}
         for section, more in (needs or {}).items():
             keys[section] += more

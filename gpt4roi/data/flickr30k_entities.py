@@ -22,7 +22,7 @@ from gpt4roi.data.templates import Question
 
 # `[/EN#137644/people A group of friends]`: entity number, one or more types, words. Entity 0 is "not visual".
 ENTITY = re.compile(r"\[/EN#(\d+)(?:/[^\s\]]+)*\s+([^\]]+)\]")
-SPACE_BEFORE = re.compile(r"\s+([.,;:!?)])")
+SPACE_BEFORE = re.compile(r"\s+([.,;:!?)]|'s\b)")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def _original_captions(annotations: Path, sentences: Path, split_file: Path | st
         image, size, boxes = read_entity_boxes(annotations / f"{path.stem}.xml", left_out)
         for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             text, phrases = parse_sentence(line)
+            if not text:
+                continue
             regions = [Region(box, phrase) for entity, phrase in phrases for box in boxes.get(entity, [])]
             yield Caption(f"{path.stem}:{line_number}", image, size, text, regions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,11 +138,10 @@ def read_jsonl(annotations: Path | str, images: Path | str | None = None) -> Sam
 
 
 def to_record(sample: Sample, images: Path | None = None) -> dict[str, Any]:
-    """A Sample as a record of our format; its `image` relative to `images` where it lies below it."""
+    """A Sample as a record of our format; its `image` relative to the folder `images`, if given."""
     record: dict[str, Any] = {"id": sample.sample_id} if sample.sample_id else {}
     if sample.image is not None:
-        inside = images is not None and sample.image.is_relative_to(images)
-        record["image"] = (sample.image.relative_to(images) if inside and images is not None else sample.image).as_posix()
+        record["image"] = (sample.image if images is None else Path(os.path.relpath(sample.image, images))).as_posix()
     if sample.image_size_wh is not None:
         record["width"], record["height"] = sample.image_size_wh
     record["regions"] = [

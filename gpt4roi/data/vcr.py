@@ -134,6 +134,8 @@ def _exchanges(record: dict[str, Any], task: str, introduce: str, num_objects: i
     else:
         text = question if task == "q2a" else f"{question} The answer is: {answer} Why is that right?"
         choices = answers if task == "q2a" else rationales
+        if len(choices) != len(LETTERS):
+            raise DataError(f"a multiple choice has {len(LETTERS)} choices; got {len(choices)}")
         text = text + "".join(f"\n({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=True))
         used = [text]
     numbers = range(1, num_objects + 1) if introduce == "all" else _in_order(used)
