@@ -1,0 +1,56 @@
+"""The eleven basic colour names (Berlin & Kay, 1969) of pixels and regions. numpy only.
+
+Training data and evaluation share this one definition, so that "the dominant colour" means the same in both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+COLOURS = ("black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
+
+
+def colour_indices(rgb: np.ndarray) -> np.ndarray:
+    """uint8[..., 3] RGB to an index into `COLOURS` per pixel, int64[...].
+
+    Hue sectors in HSV with black, white and gray cut off by value and saturation; dark orange is brown, pale red is pink.
+    """
+    pixels = np.asarray(rgb, dtype=np.float32) / 255.0
+    value, low = pixels.max(-1), pixels.min(-1)
+    chroma = value - low
+    saturation = np.divide(chroma, value, out=np.zeros_like(value), where=value > 0)
+    safe = np.where(chroma > 0, chroma, 1.0)
+    r, g, b = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    hue = np.where(value == r, ((g - b) / safe) % 6, np.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4)) * 60
+    index = {name: position for position, name in enumerate(COLOURS)}
+    result = np.full(value.shape, index["red"], dtype=np.int64)
+    for name, start, end in (
+        ("orange", 16, 42),
+        ("yellow", 42, 70),
+        ("green", 70, 165),
+        ("blue", 165, 258),
+        ("purple", 258, 295),
+        ("pink", 295, 340),
+    ):
+        result[(hue >= start) & (hue < end)] = index[name]
+    warm = (hue < 42) | (hue >= 340)
+    result[warm & (value < 0.65) & (hue >= 8) & (hue < 42)] = index["brown"]
+    result[warm & ((hue < 16) | (hue >= 340)) & (saturation < 0.5) & (value > 0.7)] = index["pink"]
+    result[(saturation < 0.15) | ((value < 0.35) & (saturation < 0.25))] = index["gray"]
+    result[(saturation < 0.15) & (value > 0.82)] = index["white"]
+    result[value < 0.2] = index["black"]
+    return result
+
+
+def colour_fractions(rgb: np.ndarray, box_xyxy: tuple[float, float, float, float]) -> np.ndarray:
+    """Share of each colour inside a box: float64[11] that sums to 1.
+
+    Args:
+      rgb: uint8[H, W, 3].
+      box_xyxy: pixels of that picture; at least one pixel is taken.
+    """
+    height, width = rgb.shape[:2]
+    x0, y0 = min(int(box_xyxy[0]), width - 1), min(int(box_xyxy[1]), height - 1)
+    x1, y1 = max(int(np.ceil(box_xyxy[2])), x0 + 1), max(int(np.ceil(box_xyxy[3])), y0 + 1)
+    counts = np.bincount(colour_indices(rgb[max(y0, 0) : y1, max(x0, 0) : x1]).reshape(-1), minlength=len(COLOURS))
+    return counts / counts.sum()

