@@ -130,6 +130,8 @@ def _score(args: argparse.Namespace, task: Any, items: list[Any]) -> int:
     outputs, dropped = prediction_files.merge(prediction_files.read_records(Path(name)) for name in args.rest[1:])
     if dropped:
         logger.info("%d predictions had an id that was there already and were dropped", dropped)
+    if task.absent_output is not None and all(Path(name).read_text(encoding="utf-8").lstrip().startswith("[") for name in args.rest[1:]):
+        outputs = {**{item.id: task.absent_output for item in items}, **outputs}
     output_dir = args.output or Path("evaluation") / f"{task.name}-scored"
     output_dir.mkdir(parents=True, exist_ok=True)
     return _finish(args, task, items, outputs, output_dir, args.model or ", ".join(args.rest[1:]), baseline_outputs(args.baseline))

@@ -66,8 +66,8 @@ class ModelPredictor:
             from gpt4roi.models.loading import load_model
 
             name, device, dtype = self._request
-            model, processor = load_model(name, device=device, dtype=None if dtype is None else getattr(torch, dtype))
-            self._loaded = model.eval(), processor
+            model, processor = load_model(name, device=device, dtype=dtype)
+            self._loaded = model, processor
         return self._loaded
 
     @torch.inference_mode()
@@ -129,6 +129,8 @@ class ModelPredictor:
         ids = torch.tensor([input_ids], device=model.device)
         if item.image is None:
             return model.embed(ids)[0]
+        if item.extra.get("problem"):
+            raise EvaluationError(item.extra["problem"])
         features, size_wh = self._pictures[item.image]
         boxes = {index + 1: fit_box(item, box, size_wh) for index, box in enumerate(item.boxes_xyxy)}
         rows = processor.region_boxes(boxes, region_numbers, size_wh).to(model.device)
@@ -137,6 +139,11 @@ class ModelPredictor:
 
     def _compute_pictures(self, items: Sequence[Item]) -> None:
         """Vision features of the items' pictures that are not kept yet, in one batch."""
+        for item in items:
+            if item.image is not None and not item.image.exists():
+                raise EvaluationError(
+                    f"item {item.id}: there is no picture {item.image}; give --images, the folder that the data file's names start in"
+                )
         model, processor = self.loaded
         wanted = list(dict.fromkeys(item.image for item in items if item.image is not None))
         for path in wanted:

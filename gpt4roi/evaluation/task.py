@@ -31,6 +31,7 @@ class Task(ABC):
     name, protocol: the latter goes into metrics.json: what was asked, how it was scored, where we differ from the source.
     variants: ways of asking, the default first.
     max_new_tokens: longest answer that is generated.
+    absent_output: what a COCO results list means by not naming an item (a picture without detections); None: it is missing.
     blind_pass: also run the model without region features and print it beside each figure.
     """
 
@@ -39,6 +40,7 @@ class Task(ABC):
     variants: ClassVar[tuple[str, ...]] = ("default",)
     max_new_tokens: ClassVar[int] = 32
     blind_pass: ClassVar[bool] = False
+    absent_output: ClassVar[Any] = None
 
     def __init__(self, request: Request) -> None:
         if request.variant is not None and request.variant not in self.variants:

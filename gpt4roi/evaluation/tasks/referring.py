@@ -73,7 +73,7 @@ class Referring(Task):
         except (KeyError, TypeError) as error:
             raise EvaluationError(f"{self.request.data} is neither a 1k category list nor an LVIS file: {error!r}") from error
         names = sorted({names[0] for _, _, _, names in objects})
-        return [self._item(*one, names) for one in objects]
+        return [self._item(item_id, file_name, bbox, own, names) for item_id, file_name, bbox, own in objects]
 
     def _per_picture(self, data: list[dict[str, Any]]) -> Any:
         for picture in data:
@@ -88,7 +88,8 @@ class Referring(Task):
 
     def _item(self, item_id: str, file_name: str, bbox: list[float], names: tuple[str, ...], all_names: list[str]) -> Item:
         shown = [reference_text(name) for name in names]
-        question, extra, candidates = QUESTION, {"names": list(names)}, tuple(reference_text(name) for name in all_names)
+        question, candidates = QUESTION, tuple(reference_text(name) for name in all_names)
+        extra: dict[str, Any] = {}
         if self.variant == "two_way":
             digest = hashlib.sha256(f"{self.request.seed}:{item_id}".encode()).digest()
             generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))

@@ -22,8 +22,24 @@ from gpt4roi.evaluation.task import Task, as_box, choice_of, image_path, scores_
 LETTERS = "ABCD"
 EVERYONE = ("everyone", "everyones")
 # Names for people that do not give away their gender, as the data set's authors put them into text-only models; reports use them.
-NEUTRAL_NAMES = "Casey Riley Jessie Jackie Avery Jaime Peyton Kerry Jody Kendall Skyler Frankie Pat Quinn".split()
-CLOSING = (",", ".", "?", "!", ";", ":", "'", "'s", "n't", "'re", "'ve", "'ll", "'d", "'m", ")", "s", "t", "re", "ve", "ll", "d", "m")
+NEUTRAL_NAMES = (
+    "Casey",
+    "Riley",
+    "Jessie",
+    "Jackie",
+    "Avery",
+    "Jaime",
+    "Peyton",
+    "Kerry",
+    "Jody",
+    "Kendall",
+    "Skyler",
+    "Frankie",
+    "Pat",
+    "Quinn",
+)
+MARKS = (",", ".", "?", "!", ";", ":", "'", ")")
+CONTRACTIONS = ("s", "t", "re", "ve", "ll", "d", "m")
 Tokens = Sequence[Any]
 
 
@@ -60,7 +76,7 @@ def render_tokens(tokens: Tokens, name_of: Callable[[int], str]) -> str:
     text = ""
     for token in tokens:
         word = _listed([name_of(int(index)) for index in token]) if isinstance(token, list) else str(token)
-        glued = not text or (word in CLOSING and (word[0] in ",.?!;:)'n" or text.endswith("'"))) or text.endswith("(")
+        glued = not text or word.startswith(MARKS) or word == "n't" or text.endswith("(") or (text.endswith("'") and word in CONTRACTIONS)
         text += word if glued else f" {word}"
     return text
 
