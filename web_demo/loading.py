@@ -1,0 +1,131 @@
+"""The model, loaded once in the background while the page is already open, and the line that forms in front of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# What a loader reports: what it is doing, and which part of that is done (None where nobody can tell).
+Progress = Callable[[str, float | None], None]
+# Loads the model once and returns what makes a fresh RegionChat on it for every session.
+LoadModel = Callable[[Progress], Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class LoadStatus:
+    """`state` is loading, ready or failed; `message` a sentence for the page; `fraction` in [0, 1] or None."""
+
+    state: str
+    message: str
+    fraction: float | None = None
+
+
+def region_chat_loader(model: str | None) -> LoadModel:
+    """Load `model` (a folder, a hub id, None for the embedded default); sessions share its weights, each with a chat of its own."""
+
+    def load(progress: Progress) -> Callable[[], Any]:
+        progress("Starting the model library", None)
+        from gpt4roi.chat import RegionChat
+
+        return RegionChat.from_pretrained(model, progress=progress).new_session
+
+    return load
+
+
+class ModelLoader:
+    """Loads in a background thread; the page asks `status` and sessions ask `new_chat`."""
+
+    def __init__(self, load: LoadModel) -> None:
+        self._load = load
+        self._status = LoadStatus("loading", "Loading the model")
+        self._make_chat: Callable[[], Any] | None = None
+        self._changed = threading.Condition()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="model-loader", daemon=True).start()
+
+    @property
+    def status(self) -> LoadStatus:
+        return self._status
+
+    def wait(self, seconds: float) -> LoadStatus:
+        """The status as soon as loading has ended, at the latest after `seconds`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._status.state != "loading", timeout=seconds)
+        return self._status
+
+    def new_chat(self) -> Any:
+        """A RegionChat for one session.
+
+        Raises:
+          RuntimeError: the model is not ready.
+        """
+        if self._make_chat is None:
+            raise RuntimeError(f"the model is not ready: {self._status.message}")
+        return self._make_chat()
+
+    def _run(self) -> None:
+        try:
+            self._make_chat = self._load(lambda message, fraction: self._set(LoadStatus("loading", message, fraction)))
+        except Exception as error:  # whatever it is, the page has to say it: this thread has no caller to raise to
+            logger.exception("the model could not be loaded")
+            self._set(LoadStatus("failed", f"The model could not be loaded: {error or type(error).__name__}"))
+        else:
+            self._set(LoadStatus("ready", "Ready", 1.0))
+
+    def _set(self, status: LoadStatus) -> None:
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
+
+
+class Turnstile:
+    """One answer at a time, first come, first served, and everybody can see how many are before them."""
+
+    def __init__(self) -> None:
+        self._line: list[object] = []
+        self._moved = threading.Condition()
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """A place in the line, given up on leaving the block however that happens (a closed tab included)."""
+        token = object()
+        with self._moved:
+            self._line.append(token)
+        try:
+            yield Place(self, token)
+        finally:
+            with self._moved:
+                self._line.remove(token)
+                self._moved.notify_all()
+
+    def ahead_of(self, token: object) -> int:
+        with self._moved:
+            return self._line.index(token)
+
+    def wait_for(self, token: object, seconds: float) -> bool:
+        with self._moved:
+            return self._moved.wait_for(lambda: self._line[0] is token, timeout=seconds)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place in the line of a Turnstile."""
+
+    _turnstile: Turnstile
+    _token: object
+
+    @property
+    def ahead(self) -> int:
+        """How many are served before this one; 0 when it is its turn."""
+        return self._turnstile.ahead_of(self._token)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is this one's turn, waiting up to `seconds` for it."""
+        return self._turnstile.wait_for(self._token, seconds)

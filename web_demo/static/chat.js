@@ -1,0 +1,37 @@
+// The conversation: copy, regenerate, suggested questions, and a view that follows the answer unless the reader has scrolled up.
+const log = element.querySelector('.log');
+let following = true;
+log.addEventListener('scroll', () => { following = log.scrollHeight - log.scrollTop - log.clientHeight < 60; });
+watch('value', () => {
+  if (following || log.querySelector('[aria-busy]:last-child .waiting')) log.scrollTop = log.scrollHeight;
+});
+
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // No clipboard on a page that is served over plain http from another machine.
+    const area = document.createElement('textarea');
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}
+
+element.addEventListener('click', async (event) => {
+  const button = event.target.closest('button');
+  if (!button) return;
+  if (button.dataset.act === 'copy') {
+    await copyText(button.dataset.text);
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = 'Copy'; }, 1500);
+  } else if (button.dataset.act === 'regenerate') trigger('regenerate');
+  else if (button.dataset.question) {
+    const box = document.querySelector('#question textarea');
+    box.value = button.dataset.question;
+    box.dispatchEvent(new Event('input', {bubbles: true}));
+    box.focus();
+  }
+});
