@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -77,9 +78,11 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def num_image_tokens(self) -> int:
         return self.vision_tower.num_image_tokens
 
-    def get_picture_features(self, pixel_values: Tensor) -> PictureFeatures:
-        """float[B, 3, H, W] to everything that depends on the pictures alone."""
-        picture, levels = self.vision_tower(pixel_values)
+    def get_picture_features(
+        self, pixel_values: Tensor | None, vision_outputs: tuple[Tensor, list[Tensor]] | None = None
+    ) -> PictureFeatures:
+        """float[B, 3, H, W], or the vision tower's outputs for it, to everything that depends on the pictures alone."""
+        picture, levels = vision_outputs if vision_outputs is not None else self.vision_tower(pixel_values)
         return PictureFeatures(self.multi_modal_projector(picture), self.region_encoder.fuse_levels(levels))
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
@@ -117,12 +120,18 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 embeddings = embeddings.masked_scatter(mask[..., None], flat.to(device=embeddings.device, dtype=embeddings.dtype))
         return embeddings
 
-    def _merge(self, input_ids: Tensor, pixel_values: Tensor | None, boxes_xyxy_norm: Sequence[Tensor] | None) -> Tensor:
+    def _merge(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None,
+        boxes_xyxy_norm: Sequence[Tensor] | None,
+        vision_outputs: tuple[Tensor, list[Tensor]] | None = None,
+    ) -> Tensor:
         features: PictureFeatures | None = None
         boxes = list(boxes_xyxy_norm) if boxes_xyxy_norm is not None else []
-        if pixel_values is not None:
-            features = self.get_picture_features(pixel_values)
-            boxes = boxes or [torch.zeros(0, 4)] * pixel_values.shape[0]
+        if pixel_values is not None or vision_outputs is not None:
+            features = self.get_picture_features(pixel_values, vision_outputs)
+            boxes = boxes or [torch.zeros(0, 4)] * features.image_features.shape[0]
         elif any(len(b) for b in boxes):
             raise ValueError(f"{sum(len(b) for b in boxes)} boxes were given without a picture; pass pixel_values too")
         # ZeRO-3 and DDP need every rank to touch every parameter, so a training batch without pictures or boxes runs blank ones.
@@ -141,7 +150,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _blank_contribution(self, features: PictureFeatures, input_ids: Tensor) -> Tensor:
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=input_ids.device)
         pooled = self.region_encoder.pool_regions(features.maps, [whole] * features.image_features.shape[0])
-        return (features.image_features.sum() + pooled.sum()).to(self.get_input_embeddings().weight.dtype)
+        weight = cast(nn.Embedding, self.get_input_embeddings()).weight
+        return (features.image_features.sum() + pooled.sum()).to(weight.dtype)
 
     def forward(
         self,
@@ -151,6 +161,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        vision_outputs: tuple[Tensor, list[Tensor]] | None = None,
+        trained_logits_only: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Next-token prediction about pictures and regions.
@@ -162,18 +174,34 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
           attention_mask: int[B, T], 0 at padding (left or right).
           labels: int[B, T], -100 = ignored.
           inputs_embeds: float[B, T, D] instead of `input_ids` and pictures, for engines that embed by themselves.
+          vision_outputs: what the vision tower gave for the pictures, instead of `pixel_values`.
+          trained_logits_only: with `labels`, logits float[N, V] of the N places alone whose next token is trained, in order.
         Raises:
           ValueError: counts of placeholders and features differ.
         """
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
-            inputs_embeds = self._merge(input_ids, pixel_values, boxes_xyxy_norm)
+            inputs_embeds = self._merge(input_ids, pixel_values, boxes_xyxy_norm, vision_outputs)
+        if trained_logits_only and labels is not None:
+            return self._trained_places(inputs_embeds, attention_mask, labels, **kwargs)
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def _trained_places(
+        self, inputs_embeds: Tensor, attention_mask: Tensor | None, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> CausalLMOutputWithPast:
+        """Loss as the language model's own, but the output head, a fifth of a small model's work, sees the trained places only."""
+        hidden = self.language_model.get_decoder()(inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False)[0]
+        targets = labels[:, 1:]
+        is_trained = targets != -100
+        logits = self.language_model.get_output_embeddings()(hidden[:, :-1][is_trained])
+        total = F.cross_entropy(logits.float(), targets[is_trained].to(logits.device), reduction="sum")
+        count = num_items_in_batch if num_items_in_batch is not None else max(int(is_trained.sum()), 1)
+        return CausalLMOutputWithPast(loss=total / count, logits=logits)
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         pictures = {name: kwargs.pop(name, None) for name in ("pixel_values", "boxes_xyxy_norm")}
-        model_inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        model_inputs: dict[str, Any] = cast(Any, super()).prepare_inputs_for_generation(input_ids, *args, **kwargs)
         # After the first step the placeholders are in the cache; without a cache every step sees them again.
         if kwargs.get("is_first_iteration") or not kwargs.get("use_cache", True):
             model_inputs.update(pictures)

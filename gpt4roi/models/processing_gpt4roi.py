@@ -95,8 +95,8 @@ class GPT4RoIProcessor:
         self.image_std = list(image_std)
         self.image_token = image_token
         self.region_token = region_token
-        self.image_token_id: int = tokenizer.convert_tokens_to_ids(image_token)
-        self.region_token_id: int = tokenizer.convert_tokens_to_ids(region_token)
+        self.image_token_id = _token_id(tokenizer, image_token)
+        self.region_token_id = _token_id(tokenizer, region_token)
 
     # Pictures
 
@@ -170,7 +170,8 @@ class GPT4RoIProcessor:
 
     def decode(self, token_ids: Sequence[int] | Tensor) -> str:
         """Answer tokens to text without control tokens."""
-        return str(self.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
+        ids = token_ids if isinstance(token_ids, Tensor) else list(token_ids)
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     # Together
 
@@ -213,7 +214,7 @@ class GPT4RoIProcessor:
                 pixels.append(self.image_processor(picture))
                 box_rows.append(self.region_boxes(numbered, one.region_numbers, picture.size))
         side = padding_side or ("left" if add_generation_prompt else "right")
-        batch = self._pad(encoded, side, labels)
+        batch = self.pad(encoded, side, labels)
         if pixels:
             batch["pixel_values"] = torch.stack(pixels)
             batch["boxes_xyxy_norm"] = box_rows
@@ -227,7 +228,8 @@ class GPT4RoIProcessor:
         rows = normalise([checked[number] for number in region_numbers], image_size_wh)
         return torch.from_numpy(rows).to(torch.float32)
 
-    def _pad(self, encoded: Sequence[EncodedConversation], side: str, labels: bool) -> dict[str, Any]:
+    def pad(self, encoded: Sequence[EncodedConversation], side: str, labels: bool) -> dict[str, Any]:
+        """Encoded conversations as `input_ids`, `attention_mask` and, if asked, `labels`; padding on the `left` or `right`."""
         length = max(len(one.input_ids) for one in encoded)
         input_ids = torch.full((len(encoded), length), int(self.tokenizer.pad_token_id))
         attention_mask = torch.zeros((len(encoded), length), dtype=torch.long)
@@ -267,6 +269,13 @@ class GPT4RoIProcessor:
         settings.pop("processor_class", None)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, use_fast=True)
         return cls(tokenizer, **settings)
+
+
+def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    token_id = tokenizer.convert_tokens_to_ids(token)
+    if not isinstance(token_id, int):
+        raise ValueError(f"the tokenizer has no single id for '{token}'")
+    return token_id
 
 
 def _to_tensor(rgb: Image.Image) -> Tensor:

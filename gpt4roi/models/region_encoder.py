@@ -6,6 +6,7 @@ Architecture of the released GPT4RoI spatial module (arXiv:2307.03601 section 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -87,12 +88,12 @@ class RegionEncoder(nn.Module):
 
     def initialise(self) -> None:
         """Initial values for training, as released (reference section 3.3)."""
-        for conv in self.roi_convs:
+        for conv in cast("list[nn.Conv2d]", self.roi_convs):
             nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
-        for fuse_round in self.fuse_rounds:
+            nn.init.zeros_(cast(Tensor, conv.bias))
+        for fuse_round in cast("list[FuseRound]", self.fuse_rounds):
             nn.init.kaiming_normal_(fuse_round.conv.weight, mode="fan_in", nonlinearity="relu")
-        for conv in self.input_convs:
+        for conv in cast("list[nn.Conv2d]", self.input_convs):
             conv.reset_parameters()
         for module in self.modules():
             if isinstance(module, nn.Linear):

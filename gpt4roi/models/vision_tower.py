@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -62,8 +62,9 @@ class PyramidTower(nn.Module):
         channels: list[int] = []
         self.feature_size = 0
         for backbone in self.backbones:
-            reductions += backbone.feature_info.reduction()
-            channels += backbone.feature_info.channels()
+            levels = cast(Any, backbone).feature_info
+            reductions += levels.reduction()
+            channels += levels.channels()
             self.feature_size += channels[-1]
         self.order = sorted(range(len(reductions)), key=lambda index: reductions[index])
         self.level_channels = [channels[index] for index in self.order]
@@ -71,13 +72,15 @@ class PyramidTower(nn.Module):
         self.grid_hw = (-(-height // max(reductions)), -(-width // max(reductions)))
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, list[Tensor]]:
+        # Depthwise convolutions on CPU are several times faster with channels last.
+        pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = []
         coarsest: list[Tensor] = []
         for backbone in self.backbones:
             maps += backbone(pixel_values)
             coarsest.append(maps[-1])
         smallest = min((m.shape[-2:] for m in coarsest), key=lambda hw: hw[0] * hw[1])
-        picture = torch.cat([m if m.shape[-2:] == smallest else F.adaptive_avg_pool2d(m, smallest) for m in coarsest], dim=1)
+        picture = torch.cat([m if m.shape[-2:] == smallest else F.adaptive_avg_pool2d(m, (smallest[0], smallest[1])) for m in coarsest], dim=1)
         return picture, [maps[index] for index in self.order]
 
     def train(self, mode: bool = True) -> PyramidTower:
@@ -105,5 +108,6 @@ class VisionTower(nn.Module):
         dtype = next(self.parameters()).dtype
         picture, levels = self.tower(pixel_values.to(dtype))
         if self.config.image_grid_hw is not None:
-            picture = F.adaptive_avg_pool2d(picture, tuple(self.config.image_grid_hw))
+            height, width = self.config.image_grid_hw
+            picture = F.adaptive_avg_pool2d(picture, (height, width))
         return picture.flatten(2).transpose(1, 2), levels
