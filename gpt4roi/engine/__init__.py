@@ -1,0 +1,10 @@
+"""The engine under every chat: what is computed once is kept, and many conversations share one model."""
+
+from __future__ import annotations
+
+from gpt4roi.engine.engine import Engine
+from gpt4roi.engine.picture import Picture, load_picture
+from gpt4roi.engine.prompt import Prompt, build_prompt
+from gpt4roi.engine.text_stream import TextStream
+
+__all__ = ["Engine", "Picture", "Prompt", "TextStream", "build_prompt", "load_picture"]

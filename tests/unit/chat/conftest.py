@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpt4roi.chat import RegionChat
+from tests.unit.chat.tiny import tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    return tiny_model()
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def chat(tiny, picture) -> RegionChat:
+    session = RegionChat(*tiny)
+    session.set_image(picture)
+    return session
