@@ -1,0 +1,156 @@
+"""The released model's tokenizer, exactly as it was trained with, out of whatever files a folder holds.
+
+Training used the slow LLaMA tokenizer: text is cut at added tokens, whitespace on both sides of them is dropped, and every piece gets a
+dummy prefix of its own. The `tokenizer.json` that was released with the weights does none of this and gives other ids (reference section
+5.2), so only its vocabulary and merges are used.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from gpt4roi.models.released_config import ADDED_TOKENS
+from gpt4roi.models.tensor_files import CheckpointError, read_json
+
+JSON_NAME, SENTENCEPIECE_NAME = "tokenizer.json", "tokenizer.model"
+MAX_LENGTH = 2048
+# SentencePiece.Type in sentencepiece_model.proto.
+NORMAL, USER_DEFINED = 1, 4
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return (folder / JSON_NAME).exists() or (folder / SENTENCEPIECE_NAME).exists()
+
+
+def build_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """A fast tokenizer with the semantics of training: BOS first, no EOS, `[PAD]` to the right.
+
+    Raises:
+      CheckpointError: no tokenizer files, or not LLaMA-1's.
+    """
+    if (folder / SENTENCEPIECE_NAME).exists():
+        vocabulary, merges = read_sentencepiece(folder / SENTENCEPIECE_NAME)
+    elif (folder / JSON_NAME).exists():
+        vocabulary, merges = read_tokenizer_json(folder / JSON_NAME)
+    else:
+        raise CheckpointError(f"'{folder}' holds neither {JSON_NAME} nor {SENTENCEPIECE_NAME}; give a folder of LLaMA-1's tokenizer")
+    first_added = min(ADDED_TOKENS.values())
+    if len(vocabulary) != first_added or [vocabulary.get(t) for t in ("<unk>", "<s>", "</s>")] != [0, 1, 2]:
+        raise CheckpointError(f"the tokenizer in '{folder}' has {len(vocabulary)} words; LLaMA-1's has {first_added}, beginning with <unk>, <s>, </s>")
+    return from_vocabulary(vocabulary, merges, ADDED_TOKENS)
+
+
+def from_vocabulary(vocabulary: dict[str, int], merges: list[tuple[str, str]], added: dict[str, int]) -> PreTrainedTokenizerFast:
+    """The tokenizer's pipeline around any byte-fallback BPE vocabulary; `added` must follow it without a gap."""
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    # A dummy prefix per piece between added tokens: normalisers run on each such piece.
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1)]
+    )
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in ("<unk>", "<s>", "</s>")])
+    in_order = sorted(added, key=lambda token: added[token])
+    tokenizer.add_special_tokens([AddedToken(token, lstrip=True, rstrip=True, normalized=False, special=True) for token in in_order])
+    wrong = [token for token in in_order if tokenizer.token_to_id(token) != added[token]]
+    if wrong:
+        raise CheckpointError(f"'{wrong[0]}' became token {tokenizer.token_to_id(wrong[0])} where the weights expect {added[wrong[0]]}")
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", vocabulary["<s>"])])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="[PAD]",
+        padding_side="right",
+        model_max_length=MAX_LENGTH,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges of a `tokenizer.json`, without its pipeline and without added tokens."""
+    content = read_json(path)
+    model = content.get("model", {})
+    if model.get("type") != "BPE" or not model.get("merges"):
+        raise CheckpointError(f"'{path}' is not a BPE tokenizer; LLaMA-1's is")
+    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
+    # Some exports repeat the added tokens in the vocabulary.
+    vocabulary = {token: index for token, index in model["vocab"].items() if token not in ADDED_TOKENS}
+    return vocabulary, [(left, right) for left, right in merges]
+
+
+def read_sentencepiece(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges of a sentencepiece BPE model.
+
+    The file holds scores, not merges: a piece is the merge of any two pieces that spell it, and the highest score merges first.
+    """
+    try:
+        pieces = list(_pieces(path.read_bytes()))
+    except (IndexError, struct.error, UnicodeDecodeError) as error:
+        raise CheckpointError(f"'{path}' is not a sentencepiece model ({error}); fetch it again") from error
+    vocabulary = {piece: index for index, (piece, _, _) in enumerate(pieces)}
+    merges = []
+    for piece, score, kind in pieces:
+        if kind not in (NORMAL, USER_DEFINED):
+            continue
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in vocabulary and right in vocabulary:
+                merges.append((-score, vocabulary[left], vocabulary[right], left, right))
+    merges.sort()
+    return vocabulary, [(left, right) for *_, left, right in merges]
+
+
+def _pieces(data: bytes) -> Iterator[tuple[str, float, int]]:
+    """(piece, score, type) of every `pieces` entry (field 1) of sentencepiece's ModelProto."""
+    for number, value in _fields(data):
+        if number == 1 and isinstance(value, bytes):
+            entry = dict(_fields(value))
+            piece, score, kind = entry[1], entry.get(2, b"\0\0\0\0"), entry.get(3, NORMAL)
+            if isinstance(piece, bytes) and isinstance(score, bytes) and isinstance(kind, int):
+                yield piece.decode("utf-8"), struct.unpack("<f", score)[0], kind
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """(field number, value) of one protobuf message."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        wire = key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            length, at = _varint(data, at)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise IndexError(f"unknown wire type {wire}")
+        if at + length > len(data):
+            raise IndexError("the file is cut short")
+        yield key >> 3, data[at : at + length]
+        at += length
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, at
+
+
+def dump_vocabulary(vocabulary: dict[str, int], merges: list[tuple[str, str]], path: Path) -> None:
+    """The minimal `tokenizer.json` that `read_tokenizer_json` reads."""
+    path.write_text(json.dumps({"model": {"type": "BPE", "vocab": vocabulary, "merges": [list(pair) for pair in merges]}}), encoding="utf-8")
