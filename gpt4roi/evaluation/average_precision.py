@@ -6,7 +6,7 @@ With every picture weighted once the numbers are COCOeval's own (a test holds th
 from __future__ import annotations
 
 import contextlib
-import sys
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,14 +34,14 @@ class Matches:
 
 
 def make_coco(dataset: Mapping[str, Any]) -> Any:
-    """pycocotools' index of a COCO dict. It prints, so its words go to stderr: stdout belongs to results."""
+    """pycocotools' index of a COCO dict. It prints progress, which is dropped: stdout belongs to results."""
     try:
         from pycocotools.coco import COCO
     except ImportError as error:
         raise EvaluationError("average precision needs pycocotools; run: pip install pycocotools") from error
     coco = COCO()
     coco.dataset = dict(dataset)
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
 
@@ -68,7 +68,7 @@ class AveragePrecision:
 
         self.image_ids = sorted(image_ids if image_ids is not None else coco.getImgIds())
         wanted = set(self.image_ids)
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(io.StringIO()):
             # loadRes writes into the records it is given.
             results = (
                 coco.loadRes([dict(d) for d in detections if d["image_id"] in wanted])

@@ -138,7 +138,8 @@ def balanced_figure(scores: list[float], classes: list[str], items: list[Item], 
 
     def combine(totals: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return 100 * (totals[:, 0::2] / totals[:, 1::2]).mean(axis=1)
+            # A rare class may be absent from a resample; the mean is then over the others.
+            return 100 * np.nanmean(totals[:, 0::2] / totals[:, 1::2], axis=1)
 
     return figure_of_totals(statistics, [cluster_of(item) for item in items], combine, len(scores), chance)
 

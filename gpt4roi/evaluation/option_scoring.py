@@ -51,32 +51,47 @@ def score_with_shared_prefix(
 ) -> list[OptionScore]:
     """Scores of all options of one item; the prompt goes through the language model once.
 
+    So do the tokens that all options begin with ("region 2 is …"): they join the prompt, and their log-probability is every option's.
+
     Args:
       prefix_embeds: float[1, P, D], the prompt with the picture's and the regions' features in place.
       options: token ids of each option.
       options_per_batch: options that share one forward; each holds a copy of the prompt's key-value cache.
     """
-    device, prefix_length = prefix_embeds.device, prefix_embeds.shape[1]
-    ones = torch.ones(1, prefix_length, dtype=torch.long, device=device)
-    prefix = model.language_model(inputs_embeds=prefix_embeds, attention_mask=ones, use_cache=True, logits_to_keep=1)
+    device = prefix_embeds.device
+    common = common_start(options)
+    start_ids = torch.tensor([common], dtype=torch.long, device=device)
+    inputs = torch.cat([prefix_embeds, model.get_input_embeddings()(start_ids).to(prefix_embeds.dtype)], dim=1)
+    ones = torch.ones(inputs.shape[:2], dtype=torch.long, device=device)
+    prefix = model.language_model(inputs_embeds=inputs, attention_mask=ones, use_cache=True, logits_to_keep=len(common) + 1)
+    shared = _sum_log_probs(prefix.logits[:, :-1], start_ids, torch.ones_like(start_ids))[0]
     scores: list[OptionScore] = []
-    for start in range(0, len(options), options_per_batch):
-        chunk = [list(option) for option in options[start : start + options_per_batch]]
-        longest = max(len(option) for option in chunk)
-        ids = torch.tensor([option + [0] * (longest - len(option)) for option in chunk], device=device)
-        valid = torch.tensor([[1] * len(option) + [0] * (longest - len(option)) for option in chunk], device=device)
-        first = prefix.logits[:, -1:].expand(len(chunk), -1, -1)
+    rests = [list(option[len(common) :]) for option in options]
+    for start in range(0, len(rests), options_per_batch):
+        chunk = rests[start : start + options_per_batch]
+        longest = max(len(rest) for rest in chunk)
+        ids = torch.tensor([rest + [0] * (longest - len(rest)) for rest in chunk], device=device)
+        valid = torch.tensor([[1] * len(rest) + [0] * (longest - len(rest)) for rest in chunk], device=device)
+        logits = prefix.logits[:, -1:].expand(len(chunk), -1, -1)
         if longest > 1:
             cache = copy.deepcopy(prefix.past_key_values)
             cache.batch_repeat_interleave(len(chunk))
             mask = torch.cat([ones.expand(len(chunk), -1), valid[:, :-1]], dim=1)
             embeddings = model.get_input_embeddings()(ids[:, :-1])
-            rest = model.language_model(inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, use_cache=True)
-            logits = torch.cat([first, rest.logits], dim=1)
-        else:
-            logits = first
+            after = model.language_model(inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, use_cache=True)
+            logits = torch.cat([logits, after.logits], dim=1)
         scores += _sum_log_probs(logits, ids, valid)
-    return scores
+    return [OptionScore(shared.log_prob + rest.log_prob, shared.num_tokens + rest.num_tokens) for rest in scores]
+
+
+def common_start(options: Sequence[Sequence[int]]) -> list[int]:
+    """Tokens that all options begin with; at least the last token of each option is left over."""
+    start: list[int] = []
+    for tokens in zip(*(option[:-1] for option in options), strict=False):
+        if len(set(tokens)) > 1:
+            break
+        start.append(tokens[0])
+    return start
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ SQUARE_SPACES = {"square": 1.0, "square_thousandths": 1000.0}
 
 
 def predicted_boxes(item: Item, output: Any) -> list[Box] | None:
-    """Boxes of a raw output in pixels of the picture, clipped to it; None when there is none.
+    """Boxes of a raw output in pixels of the picture, clipped to it; `[]` where it says there are none, None where it cannot be read.
 
     Accepted: `[x0, y0, x1, y1]`, a list of those, text that holds four numbers in brackets, or
     `{"box" or "boxes" or "text": …, "format": "xyxy" | "xywh", "space": "pixels" | "unit" | "thousandths" | "square" | "square_thousandths"}`.
@@ -30,9 +30,11 @@ def predicted_boxes(item: Item, output: Any) -> list[Box] | None:
             f"prediction {item.id}: format is xyxy or xywh and space one of {', '.join((*SPACES, *SQUARE_SPACES))}; got {form} and {space}"
         )
     if isinstance(output, str):
-        output = [[float(value) for value in found] for found in _FOUR.findall(output)]
-    if not isinstance(output, list | tuple) or not output:
+        output = [[float(value) for value in found] for found in _FOUR.findall(output)] or None
+    if not isinstance(output, list | tuple):
         return None
+    if not output:
+        return []
     rows = output if isinstance(output[0], list | tuple) else [output]
     boxes = []
     for row in rows:

@@ -155,8 +155,8 @@ def _picture(item: Item, parsed: Any, folder: Path) -> str | None:
     font = ImageFont.load_default(13)
     boxes = [(str(index + 1), box, COLOURS[index % len(COLOURS)], 3) for index, box in enumerate(item.boxes_xyxy)]
     if item.wants == "boxes":
-        boxes = [("reference", item.extra["box"], COLOURS[1], 3)]
-        boxes += [("prediction", tuple(parsed), COLOURS[0], 1)] if parsed is not None else []
+        boxes = [("reference", item.extra["box"], COLOURS[1], 3)] if item.extra["box"] else []
+        boxes += [("prediction", tuple(box), COLOURS[0], 1) for box in parsed or []]
     for name, box, colour, width in boxes:
         x0, y0, x1, y1 = (value * scale for value in box)
         draw.rectangle((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), outline=colour, width=width)

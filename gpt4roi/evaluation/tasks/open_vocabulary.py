@@ -143,7 +143,7 @@ class OpenVocabulary(Task):
             figures[name] = self._quality_figure(np.stack(quality)[:, chosen], clusters, len(items))
         coco = self._coco(list(by_image), references)
         for protocol, found in detections.items():
-            figure = AveragePrecision(coco, found, "segm", list(by_image)).figures("ap", len(items), with_sizes=False)["ap"]
+            figure = AveragePrecision(coco, found, "segm", list(by_image)).figures("mask", len(items), with_sizes=False)["mask_ap"]
             figures[f"ap_{protocol}"] = figure
         figures["miou"] = figure_of_totals(
             np.stack(overlap).reshape(len(overlap), -1), clusters, partial(_of_flat, mean_iou, (num_classes, 3)), len(items)

@@ -2,6 +2,8 @@
 
 Data: mdetr-style `finetune_refcoco*_{val,testA,testB,test}.json` (one entry of `images` per expression, `caption`), a JSON list or JSONL
 of `{"image" | "img_path" | "file_name", "expression" | "caption" | "normal_caption", "bbox" | "solution" (xyxy), "width", "height"}`.
+A null box means that the expression fits nothing (RefCOCOs, gRefCOCO): such items are right when no box is predicted, and are reported
+as `n_acc`, apart from the accuracies.
 """
 
 from __future__ import annotations
@@ -74,32 +76,40 @@ class Rec(Task):
     def _item(self, index: int, record: dict[str, Any]) -> Item:
         file_name = next(record[key] for key in ("image", "img_path", "file_name") if key in record)
         caption = next(record[key] for key in ("expression", "normal_caption", "caption", "sent") if key in record)
-        box = as_box(record["solution"] if "solution" in record else record["bbox"])
+        corners = record["solution"] if "solution" in record else record["bbox"]
+        box = as_box(corners) if corners else None
         size = (int(record["width"]), int(record["height"])) if "width" in record else None
         return self._made(str(record.get("id", index)), file_name, caption, box, size, {})
 
-    def _made(self, item_id: str, file_name: str, caption: str, box: Box, size: tuple[int, int] | None, extra: dict[str, Any]) -> Item:
+    def _made(
+        self, item_id: str, file_name: str, caption: str, box: Box | None, size: tuple[int, int] | None, extra: dict[str, Any]
+    ) -> Item:
         return Item(
             id=item_id,
             question=QUESTION.format(caption.strip().rstrip(".")),
             image=image_path(self.request, file_name),
             wants="boxes",
-            oracle=[list(box)],
+            oracle=[list(box)] if box else [],
             image_size_wh=size,
-            shown_reference=", ".join(f"{value:.0f}" for value in box),
+            shown_reference=", ".join(f"{value:.0f}" for value in box) if box else "nothing",
             extra={"box": box, **extra},
         )
 
     def parse(self, item: Item, output: Any) -> Any | None:
-        """The first box, pixels of the picture."""
+        """The first box in pixels of the picture, or `[]` for "there is none"."""
         boxes = predicted_boxes(item, output)
-        return list(boxes[0]) if boxes else None
+        return boxes if boxes is None else [list(box) for box in boxes[:1]]
 
     def overlap(self, item: Item, parsed: Any | None) -> float:
-        return 0.0 if parsed is None else float(pairwise_iou([parsed], [item.extra["box"]])[0, 0])
+        return float(pairwise_iou(parsed, [item.extra["box"]])[0, 0]) if parsed and item.extra["box"] else 0.0
 
     def score(self, item: Item, parsed: Any | None) -> float:
-        return float(self.overlap(item, parsed) > 0.5)
+        return float(self.overlap(item, parsed) > 0.5) if item.extra["box"] else float(parsed == [])
 
     def figures(self, items: list[Item], parsed: list[Any | None]) -> dict[str, Figure]:
-        return localisation_figures(items, [self.overlap(item, value) for item, value in zip(items, parsed, strict=True)])
+        located = [(item, self.overlap(item, value)) for item, value in zip(items, parsed, strict=True) if item.extra["box"]]
+        figures = localisation_figures([item for item, _ in located], [iou for _, iou in located])
+        empty = [(item, self.score(item, value)) for item, value in zip(items, parsed, strict=True) if not item.extra["box"]]
+        if empty:
+            figures["n_acc"] = mean_figure([score for _, score in empty], [item for item, _ in empty])
+        return figures
