@@ -237,6 +237,9 @@ def _stream(session: Session, engine: Engine, text: str, boxes: Boxes, again: bo
     pieces = chat.stream_again(max_new_tokens=MAX_NEW_TOKENS) if again else chat.stream(text, max_new_tokens=MAX_NEW_TOKENS)
     for piece in pieces:
         draft += piece
+        if session.stop_requested:
+            # Asked for before the chat had begun to write, when there was nothing that it could stop.
+            chat.stop()
         if time.monotonic() - drawn_at >= REDRAW_S:
             drawn_at = time.monotonic()
             yield ChatView(_open_html(session, "", draft, again), busy=True)
