@@ -67,7 +67,7 @@ class TensorFiles:
                 return mapping
         for single in SINGLES:
             if (self.folder / single).exists():
-                return {name: single for name in self._names(single)}
+                return dict.fromkeys(self._names(single), single)
         raise CheckpointError(f"'{self.folder}' holds no weights ({', '.join(SINGLES)}, or shards with an index)")
 
     def _names(self, file: str) -> list[str]:
