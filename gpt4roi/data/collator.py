@@ -15,6 +15,10 @@ from gpt4roi.data.sample import Sample
 from gpt4roi.data.truncation import TruncationReport, fit_to_length
 
 
+# So many samples in a row that are too long are a wrong length, not bad luck.
+MAX_MISFITS = 1000
+
+
 class Processor(Protocol):
     """What this package needs of a GPT4RoI processor; it is handed one and never imports it.
 
@@ -59,11 +63,12 @@ class RegionDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Raises DataError if no sample fits at all."""
-        for step in range(len(self)):
+        for step in range(min(len(self), MAX_MISFITS)):
             fitted = self._fitted(self.samples[(index + step) % len(self)], self.truncation)
             if fitted is not None:
                 return fitted
-        raise DataError(f"no sample fits into {self.max_length} tokens; choose a larger maximum length or shorter samples")
+        tried = "no sample fits" if len(self) <= MAX_MISFITS else f"{MAX_MISFITS} samples in a row do not fit"
+        raise DataError(f"{tried} into {self.max_length} tokens; choose a larger maximum length or shorter samples")
 
     def _fitted(self, sample: Sample, report: TruncationReport) -> Sample | None:
         if self.max_length is None:

@@ -143,3 +143,15 @@ def test_epochs_and_lengths_reach_through():
     assert mixture.epoch == 3
     assert dataset.lengths[0] < dataset.lengths[1] == 50
     assert RegionDataset([sample(1)], WordProcessor()).lengths == [dataset.lengths[0]]
+
+
+def test_an_endless_stream_of_samples_that_do_not_fit_ends():
+    class Stream(list):
+        def __len__(self) -> int:
+            return 10**9
+
+        def __getitem__(self, index):
+            return sample(1, 100)
+
+    with pytest.raises(DataError, match="1000 samples in a row do not fit into 20 tokens"):
+        RegionDataset(Stream(), WordProcessor(), max_length=20)[5]
