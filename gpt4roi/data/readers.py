@@ -56,22 +56,18 @@ class LoadedData:
         return "\n".join(rows)
 
 
-def load_entry(entry: Mapping[str, Any], root: Path | None = None, *, seed: int = 0) -> SampleList:
-    """The samples of one entry, `{"reader": name, "annotations": path, …options of the reader, "limit": N}`.
+def entry_options(entry: Mapping[str, Any], root: Path | None = None) -> tuple[str, dict[str, Any]]:
+    """(name of the reader, its arguments) of one entry, without opening a file.
 
-    Args:
-      root: what relative paths are relative to; the working directory if not given.
-      seed: of orders and of the random choice of `limit` samples.
     Raises:
-      DataError: an unknown reader or option (naming the nearest known one), a missing option, or the reader's own.
+      DataError: an unknown reader or option (naming the nearest known one), or a missing option.
     """
     if "reader" not in entry:
         raise DataError(f"a data set needs a reader, one of {', '.join(READERS)}")
     name = str(entry["reader"])
     if name not in READERS:
         raise DataError(f"unknown reader '{name}'{_nearest(name, READERS)}; the readers are {', '.join(READERS)}")
-    reader = READERS[name]
-    parameters = inspect.signature(reader).parameters
+    parameters = inspect.signature(READERS[name]).parameters
     options: dict[str, Any] = {}
     for key, value in entry.items():
         if key in ENTRY_KEYS:
@@ -83,9 +79,22 @@ def load_entry(entry: Mapping[str, Any], root: Path | None = None, *, seed: int 
     required = [key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty and key not in options]
     if required:
         raise DataError(f"the reader {name} needs {', '.join(required)}")
-    if "seed" in parameters:
+    return name, options
+
+
+def load_entry(entry: Mapping[str, Any], root: Path | None = None, *, seed: int = 0) -> SampleList:
+    """The samples of one entry, `{"reader": name, "annotations": path, …options of the reader, "limit": N}`.
+
+    Args:
+      root: what relative paths are relative to; the working directory if not given.
+      seed: of orders and of the random choice of `limit` samples.
+    Raises:
+      DataError: see `entry_options`, or the reader's own.
+    """
+    name, options = entry_options(entry, root)
+    if "seed" in inspect.signature(READERS[name]).parameters:
         options.setdefault("seed", seed)
-    samples = reader(**options)
+    samples = READERS[name](**options)
     limit = entry.get("limit")
     if limit is not None and limit < len(samples):
         chosen = sorted(generator("limit", seed, name).permutation(len(samples))[:limit].tolist())

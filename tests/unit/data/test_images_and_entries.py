@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from gpt4roi.data import READERS, load_entry, load_mixture
 from gpt4roi.data.dialogue import SampleList
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.images import check_images
+from gpt4roi.data.readers import entry_options
 from gpt4roi.data.sample import Sample
 
 
@@ -105,3 +107,20 @@ def test_weights_are_for_all_or_none(entry):
         load_mixture([{**entry, "weight": 3}, entry], skip_broken=True)
     with pytest.raises(DataError, match="there is no data set"):
         load_mixture([])
+
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_name_readers_and_options_that_exist(path):
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries = content["data"] + content.get("eval_data", [])
+    assert entries and set(content) <= {"data", "eval_data"}
+    for entry in entries:
+        _, options = entry_options(entry, Path("root"))
+        assert options["annotations"] == Path("root") / entry["annotations"]
+
+
+def test_there_are_shipped_configs():
+    assert {"stage1", "stage2", "own"} <= {path.stem for path in CONFIGS}
