@@ -143,11 +143,14 @@ def panoptic_quality(counts: np.ndarray) -> np.ndarray:
 
 
 def semantic_counts(reference: np.ndarray, predicted: np.ndarray, num_classes: int, ignored: int = 255) -> np.ndarray:
-    """float[num_classes, 3]: intersection, reference and prediction pixels per class; pixels ignored in the reference do not count."""
+    """float[num_classes, 3]: intersection, reference and prediction pixels per class; pixels ignored in the reference do not count.
+
+    A predicted value of `num_classes` or above is no class.
+    """
     valid = reference != ignored
     r, p = reference[valid].astype(np.int64), predicted[valid].astype(np.int64)
-    both = np.bincount(r[r == p], minlength=num_classes)
-    return np.stack([both, np.bincount(r, minlength=num_classes), np.bincount(p, minlength=num_classes)], axis=1).astype(float)
+    counted = [np.bincount(values, minlength=num_classes)[:num_classes] for values in (r[r == p], r, p)]
+    return np.stack(counted, axis=1).astype(float)
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ MAX_INSTANCES = 100
 # Mean sigmoid of a binary mask's own pixels, by which the protocol scales every score.
 MASK_SCORE = 1 / (1 + np.exp(-1))
 IGNORED = 255
+# What the classes of a void mask keep after the protocol's log(p + 1e-8): it is no instance of anything.
+VOID_PROBABILITY = 1e-6
 
 
 def read_classes(path: Path | None, categories: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -165,11 +167,11 @@ class OpenVocabulary(Task):
         masks = [ids == segment_id for segment_id in segment_ids]
         predicted, predicted_segments = assemble(masks, probabilities, self._is_thing, ids.shape)  # type: ignore[arg-type]
         classes = probabilities[:, :-1]
-        # Where no mask lies the protocol's argmax over zeros says class 0; a void mask likewise adds nothing.
+        # Where no mask lies the protocol's argmax over zeros says class 0. A mask whose answer was unparsable is of no class: its
+        # pixels must not be right by that accident.
         semantic = np.zeros(ids.shape, dtype=np.int64)
         for mask, row in zip(masks, probabilities, strict=True):
-            if row.argmax() != num_classes:
-                semantic[mask] = row[:-1].argmax()
+            semantic[mask] = row.argmax()
         truth = np.full(ids.shape, IGNORED, dtype=np.int64)
         encoded = {}
         for segment_id, segment in segments.items():
@@ -236,7 +238,8 @@ def _regions(annotation: dict[str, Any]) -> list[dict[str, Any]]:
 def _best_pairs(classes: np.ndarray) -> list[tuple[int, int]]:
     """The 100 best (mask, class) pairs of a picture, over all classes: stuff pairs take places that things then miss."""
     flat = np.argsort(-classes, axis=None, kind="stable")[:MAX_INSTANCES]
-    return [(int(index) // classes.shape[1], int(index) % classes.shape[1]) for index in flat]
+    pairs = [(int(index) // classes.shape[1], int(index) % classes.shape[1]) for index in flat]
+    return [(q, k) for q, k in pairs if classes[q, k] > VOID_PROBABILITY]
 
 
 def _best_class_of_each(probabilities: np.ndarray) -> list[tuple[int, int]]:

@@ -32,7 +32,7 @@ class RefL4(Rec):
         try:
             records = [r for r in read_list(self.request.data) if self.request.split in (None, "all", r.get("split"))]
             return [self._ref(record, merged) for record in records]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(f"{self.request.data} holds no Ref-L4 records: {error!r}") from error
 
     def _ref(self, record: dict[str, Any], merged: dict[str, str]) -> Item:
