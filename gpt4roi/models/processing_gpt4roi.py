@@ -98,6 +98,11 @@ class GPT4RoIProcessor:
         self.image_token_id = _token_id(tokenizer, image_token)
         self.region_token_id = _token_id(tokenizer, region_token)
 
+    @property
+    def stop_strings(self) -> list[str]:
+        """Texts that end an answer: for `generate(stop_strings=…, tokenizer=…)`. Empty where the tokenizer's end token does it."""
+        return [self.style.separator] if self.style.separator is not None else []
+
     # Pictures
 
     def image_processor(self, picture: PictureLike) -> Tensor:
@@ -169,9 +174,12 @@ class GPT4RoIProcessor:
         return text
 
     def decode(self, token_ids: Sequence[int] | Tensor) -> str:
-        """Answer tokens to text without control tokens."""
+        """Answer tokens to text without control tokens, cut at the first stop string."""
         ids = token_ids if isinstance(token_ids, Tensor) else list(token_ids)
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        for stop in self.stop_strings:
+            text = text.partition(stop)[0]
+        return text.strip()
 
     # Together
 

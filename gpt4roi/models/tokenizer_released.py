@@ -2,12 +2,12 @@
 
 Training used the slow LLaMA tokenizer: text is cut at added tokens, whitespace on both sides of them is dropped, and every piece gets a
 dummy prefix of its own. The `tokenizer.json` that was released with the weights does none of this and gives other ids (reference section
-5.2), so only its vocabulary and merges are used.
+5.2), so only its vocabulary is used.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +23,7 @@ JSON_NAME, SENTENCEPIECE_NAME = "tokenizer.json", "tokenizer.model"
 MAX_LENGTH = 2048
 # SentencePiece.Type in sentencepiece_model.proto.
 NORMAL, USER_DEFINED = 1, 4
+CONTROL_OR_BYTE = re.compile(r"<unk>|</?s>|<0x[0-9A-F]{2}>")
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -75,37 +76,40 @@ def from_vocabulary(vocabulary: dict[str, int], merges: list[tuple[str, str]], a
 
 
 def read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges of a `tokenizer.json`, without its pipeline and without added tokens."""
-    content = read_json(path)
-    model = content.get("model", {})
-    if model.get("type") != "BPE" or not model.get("merges"):
+    """The vocabulary of a `tokenizer.json`, without its pipeline and added tokens; its merges in the order of LLaMA's scores.
+
+    Exports of that time list the merges in an order that depends on the version that wrote them (runs of spaces come out otherwise), so the
+    order is taken from the ids: LLaMA numbered its pieces by score.
+    """
+    model = read_json(path).get("model", {})
+    if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise CheckpointError(f"'{path}' is not a BPE tokenizer; LLaMA-1's is")
-    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
     # Some exports repeat the added tokens in the vocabulary.
     vocabulary = {token: index for token, index in model["vocab"].items() if token not in ADDED_TOKENS}
-    return vocabulary, [(left, right) for left, right in merges]
+    ranks = {piece: float(index) for piece, index in vocabulary.items() if not CONTROL_OR_BYTE.fullmatch(piece)}
+    return vocabulary, merges_of(vocabulary, ranks)
+
+
+def merges_of(vocabulary: dict[str, int], ranks: dict[str, float]) -> list[tuple[str, str]]:
+    """A piece is the merge of any two pieces that spell it; the lowest rank merges first."""
+    merges = []
+    for piece, rank in ranks.items():
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in vocabulary and right in vocabulary:
+                merges.append((rank, vocabulary[left], vocabulary[right], left, right))
+    merges.sort()
+    return [(left, right) for *_, left, right in merges]
 
 
 def read_sentencepiece(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges of a sentencepiece BPE model.
-
-    The file holds scores, not merges: a piece is the merge of any two pieces that spell it, and the highest score merges first.
-    """
+    """Vocabulary and merges of a sentencepiece BPE model, which holds scores instead of merges; the highest score merges first."""
     try:
         pieces = list(_pieces(path.read_bytes()))
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise CheckpointError(f"'{path}' is not a sentencepiece model ({error}); fetch it again") from error
     vocabulary = {piece: index for index, (piece, _, _) in enumerate(pieces)}
-    merges = []
-    for piece, score, kind in pieces:
-        if kind not in (NORMAL, USER_DEFINED):
-            continue
-        for cut in range(1, len(piece)):
-            left, right = piece[:cut], piece[cut:]
-            if left in vocabulary and right in vocabulary:
-                merges.append((-score, vocabulary[left], vocabulary[right], left, right))
-    merges.sort()
-    return vocabulary, [(left, right) for *_, left, right in merges]
+    return vocabulary, merges_of(vocabulary, {piece: -score for piece, score, kind in pieces if kind in (NORMAL, USER_DEFINED)})
 
 
 def _pieces(data: bytes) -> Iterator[tuple[str, float, int]]:
@@ -149,8 +153,3 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if byte < 128:
             return value, at
-
-
-def dump_vocabulary(vocabulary: dict[str, int], merges: list[tuple[str, str]], path: Path) -> None:
-    """The minimal `tokenizer.json` that `read_tokenizer_json` reads."""
-    path.write_text(json.dumps({"model": {"type": "BPE", "vocab": vocabulary, "merges": [list(pair) for pair in merges]}}), encoding="utf-8")

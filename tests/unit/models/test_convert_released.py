@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, released: Path,
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, released: Path, tower: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert_released.shutil, "disk_usage", lambda path: SimpleNamespace(free=1))
-    with pytest.raises(CheckpointError, match="GB are needed .* free"):
+    with pytest.raises(CheckpointError, match=r"GB are needed .* free"):
         convert(released, tmp_path / "out", tower)
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
@@ -189,7 +189,7 @@ def test_base_and_delta_must_fit(tmp_path: Path, tower: Path, scale: float, base
 
 
 def test_missing_tower_missing_shard_and_occupied_output(tmp_path: Path, released: Path, tower: Path) -> None:
-    with pytest.raises(CheckpointError, match="vision tower .* is not a folder"):
+    with pytest.raises(CheckpointError, match=r"vision tower .* is not a folder"):
         convert(released, tmp_path / "out", tmp_path / "nowhere")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
