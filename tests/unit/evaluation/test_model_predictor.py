@@ -1,0 +1,141 @@
+"""The model as a predictor, on a tiny random model: shared prompts change no score, batches change no answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt4roi.evaluation import benchmark
+from gpt4roi.evaluation.items import EvaluationError, Item
+from gpt4roi.evaluation.model_predictor import ModelPredictor, fit_box
+from gpt4roi.evaluation.option_scoring import common_start, split_options
+from tests.unit.chat.tiny import tiny_model
+from tests.unit.evaluation.small_data import picture
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return tiny_model(layers=1)
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[Item]:
+    made = []
+    for n in range(4):
+        picture(tmp_path, f"{n // 2}.jpg", seed=n // 2)
+        boxes = ((2.0, 2.0, 30.0 + n, 40.0), (20.0, 10.0, 79.0, 59.0))
+        question = f"What is <region{1 + n % 2}>" + (", and how does it stand to <region1>?" if n > 1 else "?")
+        made.append(Item(id=str(n), question=question, image=tmp_path / f"{n // 2}.jpg", boxes_xyxy=boxes))
+    return made
+
+
+OPTIONS = ("a dog", "a dog house", "it", "a doll that stands on the table beside <region2>")
+
+
+def test_shared_prompt_gives_the_scores_of_a_plain_loop(loaded, items: list[Item]) -> None:
+    for item in items:
+        options = Item(**{**item.__dict__, "options": OPTIONS, "wants": "options"})
+        shared = ModelPredictor(loaded=loaded).score_options(options, OPTIONS)
+        plain = benchmark.from_scratch(*loaded, options)
+        assert [score.num_tokens for score in shared] == [score.num_tokens for score in plain]
+        for one, other in zip(shared, plain, strict=True):
+            assert one.log_prob == pytest.approx(other.log_prob, rel=1e-4, abs=1e-3)
+
+
+def test_scores_do_not_depend_on_the_other_options(loaded, items: list[Item]) -> None:
+    predictor = ModelPredictor(loaded=loaded)
+    together = predictor.score_options(items[0], OPTIONS)
+    many = predictor.score_options(items[0], OPTIONS * 10)
+    for option, score, again in zip(OPTIONS, together, many[-4:], strict=True):
+        (alone,) = predictor.score_options(items[0], [option])
+        assert alone.log_prob == pytest.approx(score.log_prob, rel=1e-4, abs=1e-3)
+        assert again.log_prob == pytest.approx(score.log_prob, rel=1e-4, abs=1e-3)
+
+
+def test_the_end_of_the_answer_is_scored(loaded, items: list[Item]) -> None:
+    # One byte a token: "a dog" and its end mark.
+    (score,) = ModelPredictor(loaded=loaded).score_options(items[0], ["a dog"])
+    assert score.num_tokens == 6 and score.log_prob < 0
+
+
+def test_a_batch_answers_as_one_by_one(loaded, items: list[Item]) -> None:
+    predictor = ModelPredictor(loaded=loaded, max_new_tokens=6)
+    together = predictor.generate(items)
+    assert together == [predictor.generate([item])[0] for item in items]
+    assert len(set(together)) > 1
+
+
+def test_generation_is_the_models_own(loaded, items: list[Item]) -> None:
+    model, processor = loaded
+    item = items[0]
+    batch = processor(images=str(item.image), conversations=item.question, boxes=item.boxes_xyxy, add_generation_prompt=True)
+    with torch.inference_mode():
+        ids = model.generate(**batch, max_new_tokens=6, do_sample=False)
+    expected = processor.decode(ids[0, batch["input_ids"].shape[1] :])
+    assert ModelPredictor(loaded=loaded, max_new_tokens=6).generate([item]) == [expected]
+
+
+def test_the_blind_model_sees_the_picture_but_not_the_regions(loaded, items: list[Item]) -> None:
+    seeing = ModelPredictor(loaded=loaded)
+    blind = seeing.blinded()
+    moved = Item(**{**items[0].__dict__, "boxes_xyxy": ((40.0, 1.0, 79.0, 20.0), items[0].boxes_xyxy[1])})
+    other_picture = Item(**{**items[0].__dict__, "image": items[2].image})
+
+    def score(predictor: ModelPredictor, item: Item) -> float:
+        return predictor.score_options(item, ["a dog"])[0].log_prob
+
+    assert score(seeing, items[0]) != pytest.approx(score(seeing, moved), rel=1e-6)
+    assert score(blind, items[0]) == score(blind, moved)
+    assert score(blind, items[0]) != pytest.approx(score(blind, other_picture), rel=1e-6)
+    assert blind.name.endswith("(blind)")
+
+
+def test_boxes_are_asked_of_files_and_not_of_a_text_model(loaded) -> None:
+    with pytest.raises(EvaluationError, match="this model writes text, not boxes; score a predictions file"):
+        ModelPredictor(loaded=loaded).generate([Item(id="1", question="Where?", wants="boxes")])
+
+
+def test_a_missing_picture_is_named(loaded, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"item 1: there is no picture .*gone\.jpg; give --images"):
+        ModelPredictor(loaded=loaded).generate([Item(id="1", question="What?", image=tmp_path / "gone.jpg")])
+
+
+@pytest.mark.parametrize(
+    ("box", "fitted"),
+    [
+        ((1, 2, 3, 4), (1, 2, 3, 4)),
+        ((-4, -4, 90, 90), (0, 0, 80, 60)),
+        ((10, 10, 10.2, 30), (9.6, 10, 10.6, 30)),
+        ((79.8, 59.9, 80, 60), (79, 59, 80, 60)),
+    ],
+)
+def test_published_boxes_are_fitted_to_their_picture(box: tuple[float, ...], fitted: tuple[float, ...]) -> None:
+    assert fit_box(Item(id="1", question=""), box, (80, 60)) == pytest.approx(fitted)
+
+
+def test_a_box_of_another_picture_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="lies outside"):
+        fit_box(Item(id="1", question=""), (100, 10, 120, 20), (80, 60))
+
+
+def test_options_need_one_prompt_and_some_text() -> None:
+    tokens = split_options([[1, 2, 3, 9], [1, 2, 4, 5, 9]], [[False, False, True, True], [False, False, True, True, True]])
+    assert tokens.prefix == [1, 2] and tokens.options == [[3, 9], [4, 5, 9]]
+    with pytest.raises(EvaluationError, match="do not share one prompt"):
+        split_options([[1, 2, 3], [1, 7, 3]], [[False, False, True]] * 2)
+    with pytest.raises(EvaluationError, match="has no tokens"):
+        split_options([[1, 2]], [[False, False]])
+
+
+def test_common_start_leaves_every_option_its_last_token() -> None:
+    assert common_start([[5, 6, 7], [5, 6, 8]]) == [5, 6]
+    assert common_start([[5, 6], [5, 6, 8]]) == [5]
+    assert common_start([[5], [5]]) == [] and common_start([[1, 2, 3]]) == [1, 2]
+
+
+def test_benchmark_counts_and_compares(loaded) -> None:
+    result = benchmark.run(*loaded, num_items=1)
+    assert result["num_items"] == 1 and result["options_per_item"] == 8 and result["same_choices"] == 2
+    assert result["max_score_difference"] < 1e-2 and result["ratio"] > 1
