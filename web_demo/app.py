@@ -39,7 +39,8 @@ STATIC = Path(__file__).parent / "static"
 # How long an upload that nobody read may lie on disk (the tab was closed in the middle); all others are deleted as they are read.
 UNREAD_UPLOAD_S = 120
 # Every event of every tab may run at once; the one scarce thing, the model, has its own line in front of it (loading.Turnstile).
-EVENT = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+# "multiple": Gradio would otherwise drop a second question without a word while the first is being answered.
+EVENT: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
 
 
 def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
@@ -165,7 +166,8 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
                 updates = [
                     view.html,
                     gr.skip() if view.question is None else view.question,
-                    _note_html(view.question_error),
+                    # Between its first and its last view an answer leaves the note alone: it may belong to what was typed meanwhile.
+                    gr.skip() if busy and view.busy else _note_html(view.question_error),
                     gr.skip() if view.busy is busy else gr.Button(visible=not view.busy),
                     gr.skip() if view.busy is busy else gr.Button(visible=view.busy),
                     gr.skip(),

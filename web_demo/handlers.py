@@ -16,7 +16,7 @@ from gpt4roi.pictures import PictureError
 from web_demo.chat_view import chat_html
 from web_demo.drawing import draw_regions
 from web_demo.examples import open_example
-from web_demo.loading import ModelLoader, Turnstile
+from web_demo.loading import ModelLoader, Turnstile, short
 from web_demo.pictures import Picture, read_upload
 from web_demo.session import Session
 
@@ -210,7 +210,7 @@ def _answer(session: Session, engine: Engine, text: str, boxes: Boxes, again: bo
         typed_again, error = text, sentence(mistake)
     except Exception as failure:  # a page that shows nothing would leave the user waiting for ever; the log has the traceback
         logger.exception("the answer failed")
-        typed_again, error = text, f"The answer failed ({failure or type(failure).__name__}). Your question is back in the box; try again."
+        typed_again, error = text, f"The answer failed ({short(failure)}). Your question is back in the box; try again."
     finally:
         session.open_question = None
     yield ChatView(view(session).html, question=None if again else typed_again, question_error=error)
@@ -232,7 +232,7 @@ def _is_ready(engine: Engine, place: Any) -> tuple[bool, str]:
 def _stream(session: Session, engine: Engine, text: str, boxes: Boxes, again: bool) -> Iterator[ChatView]:
     chat = _chat_of(session, engine)
     sync_regions(chat, boxes)
-    draft, drawn_at = "", 0.0
+    draft, drawn_at, started_at = "", 0.0, time.monotonic()
     yield ChatView(_open_html(session, "Looking at the picture", None, again), busy=True)
     pieces = chat.stream_again(max_new_tokens=MAX_NEW_TOKENS) if again else chat.stream(text, max_new_tokens=MAX_NEW_TOKENS)
     for piece in pieces:
@@ -245,7 +245,8 @@ def _stream(session: Session, engine: Engine, text: str, boxes: Boxes, again: bo
             yield ChatView(_open_html(session, "", draft, again), busy=True)
     if again:
         session.timings = session.timings[:-1]
-    session.timings.append(dict(chat.last_answer.timings))
+    # An answer that was stopped has no total of its own.
+    session.timings.append({"total_s": time.monotonic() - started_at, **chat.last_answer.timings})
 
 
 def _chat_of(session: Session, engine: Engine) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+LONGEST_MESSAGE = 240
+
 # What a loader reports: what it is doing, and which part of that is done (None where nobody can tell).
 Progress = Callable[[str, float | None], None]
 # Loads the model once and returns what makes a fresh RegionChat on it for every session.
@@ -36,6 +38,12 @@ def region_chat_loader(model: str | None) -> LoadModel:
         return RegionChat.from_pretrained(model, progress=progress).new_session
 
     return load
+
+
+def short(error: Exception) -> str:
+    """An error as one line for the page; the log has all of it (a weight mismatch alone can fill a screen)."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE].rstrip() + " …"
 
 
 class ModelLoader:
@@ -75,7 +83,7 @@ class ModelLoader:
             self._make_chat = self._load(lambda message, fraction: self._set(LoadStatus("loading", message, fraction)))
         except Exception as error:  # whatever it is, the page has to say it: this thread has no caller to raise to
             logger.exception("the model could not be loaded")
-            self._set(LoadStatus("failed", f"The model could not be loaded: {error or type(error).__name__}"))
+            self._set(LoadStatus("failed", f"The model could not be loaded: {short(error)}"))
         else:
             self._set(LoadStatus("ready", "Ready", 1.0))
 

@@ -140,7 +140,8 @@ def test_nothing_uploaded_stays_on_disk(servers: Callable[..., Server], open_tab
     tab.page.close()
     time.sleep(0.5)
     server.stop()
-    assert list(server.temp.iterdir()) == []
+    assert server.files() == []
+    assert list(server.temp.glob("gpt4roi-demo-*")) == []
 
 
 def test_dark_mode_follows_the_system_and_the_button(double_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path) -> None:

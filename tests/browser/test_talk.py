@@ -32,7 +32,7 @@ def magenta_on_screen(tab: PageDriver) -> tuple[float, float, float, float]:
     """Where the patch really is on the screen, in CSS pixels, from the pixels of a screenshot and not from our own arithmetic."""
     shot = np.asarray(Image.open(io.BytesIO(tab.page.screenshot(scale="css"))).convert("RGB")).astype(int)
     rows, columns = np.nonzero((shot[..., 0] > 200) & (shot[..., 1] < 60) & (shot[..., 2] > 200))
-    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
 
 
 # A 12 megapixel photo shrunk to the stage, a tall one whose height is the limit, and the first on a screen with two pixels per point.
@@ -73,6 +73,8 @@ def test_a_conversation_with_the_embedded_model(
     real_server: Server, open_tab: Callable[..., PageDriver], tmp_path: Path, artifacts: Path
 ) -> None:
     tab = open_tab(real_server)
+    expect(tab.page.locator("#status .loading")).to_have_count(0, timeout=120_000)
+    expect(tab.page.locator("#status")).to_have_text("Ready")
     size_wh = (1200, 800)
     tab.open_file(picture_with_patch(tmp_path / "street.png", size_wh, (150, 200, 450, 600)))
     tab.draw(tab.at(0.1, 0.2), tab.at(0.4, 0.8))
