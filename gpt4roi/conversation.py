@@ -198,6 +198,8 @@ def _render_templated(
     if style.system is not None and not any(turn.role == "system" for turn in turns):
         messages.insert(0, {"role": "system", "content": style.system})
     text = chat_template(messages, add_generation_prompt)
+    has_answer = any(turn.role == "assistant" for turn in turns)
+    end_mark = _end_mark(chat_template) if has_answer else ""
     pieces: list[tuple[str, bool, int | None]] = []
     for index, (turn, marker) in enumerate(zip(turns, markers, strict=True)):
         before, found, text = text.partition(marker)
@@ -205,14 +207,28 @@ def _render_templated(
             raise ConversationError(f"the tokenizer's chat template dropped turn {index + 1} ({turn.role})")
         pieces += [(before, False, None), (turn.content, turn.role == "assistant", index)]
         if turn.role == "assistant":
-            # Up to the first line break: the end-of-turn mark that the model must learn to write.
-            end_mark, newline, rest = text.partition("\n")
-            if any(m in end_mark for m in markers):
-                raise ConversationError("the tokenizer's chat template has no line break after an answer")
+            if not text.startswith(end_mark):
+                raise ConversationError(f"the tokenizer's chat template does not end answer {index + 1} with '{end_mark}' as it ends others")
             pieces.append((end_mark, True, None))
-            text = newline + rest
+            text = text[len(end_mark) :]
     pieces.append((text, False, None))
     return pieces
+
+
+def _end_mark(chat_template: Callable[[list[dict[str, str]], bool], str]) -> str:
+    """What a chat template writes after an answer, and the model must learn to write: what is left when a conversation ends there.
+
+    Looking for a line break instead would fail on Llama 3 and Mistral, which put none between turns.
+
+    Raises:
+      ConversationError: nothing follows an answer, so a model could never learn to stop.
+    """
+    question, answer = "\u27e6question\u27e7", "\u27e6answer\u27e7"
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    _, _, tail = chat_template(messages, False).rpartition(answer)
+    if not tail:
+        raise ConversationError("the tokenizer's chat template writes nothing after an answer, so the model could not learn to stop")
+    return tail.rstrip() or tail
 
 
 def _mention_segments(text: str, style: PromptStyle, trained: bool, by_user: bool, seen: set[int]) -> list[Segment]:

@@ -9,22 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase
 
 from gpt4roi.boxes import as_boxes, normalise, validate_box
-from gpt4roi.conversation import STYLES, Turn, as_turns, check_mentions, render
+from gpt4roi.conversation import STYLES, ConversationError, Turn, as_turns, check_mentions, render
 from gpt4roi.pictures import PictureLike, open_picture
 
 CONFIG_NAME = "processor_config.json"
 RESIZE_MODES = ("bilinear", "clip_two_step")
+# Llama 3 and SmolLM3 templates write the current date into the system turn.
+TEMPLATE_DATE = date(2024, 7, 26)
 Conversation = str | Sequence[Turn | Mapping[str, str]]
 Boxes = Sequence[Sequence[float]] | np.ndarray | Mapping[int, Sequence[float]]
 
@@ -162,7 +166,21 @@ class GPT4RoIProcessor:
         return EncodedConversation(list(encoded["input_ids"]), trained, region_numbers)
 
     def _chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+        """The tokenizer's own template: without thinking, and with a fixed date, so that a prompt is the same tomorrow.
+
+        Raises:
+          ConversationError: the template refuses the turns (some take no system turn, some want roles to alternate).
+        """
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                cast(Any, messages),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                enable_thinking=False,
+                strftime_now=lambda date_format: TEMPLATE_DATE.strftime(date_format),
+            )
+        except TemplateError as error:
+            raise ConversationError(f"the language model's chat template refuses this conversation: {error}") from error
         return str(rendered)
 
     def _neutralise(self, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast
 
 import timm
@@ -24,16 +25,19 @@ class TransformerTower(nn.Module):
         vit_config = AutoConfig.for_model(backbone.pop("model_type"), **backbone)
         self.config = config
         self.backbone = AutoModel.from_config(vit_config)
-        patch = vit_config.patch_size
+        patch = int(vit_config.patch_size)
+        if config.image_size_hw[0] % patch or config.image_size_hw[1] % patch:
+            raise ValueError(f"image_size_hw {config.image_size_hw} is not a multiple of the vision tower's patch size {patch}")
+        # CLIP and SigLIP interpolate their positions only when asked to, DINOv2 always does.
+        takes_flag = "interpolate_pos_encoding" in inspect.signature(self.backbone.forward).parameters
+        is_native = list(config.image_size_hw) == [getattr(vit_config, "image_size", None)] * 2
+        self.forward_options: dict[str, Any] = {"interpolate_pos_encoding": True} if takes_flag and not is_native else {}
         self.grid_hw = (config.image_size_hw[0] // patch, config.image_size_hw[1] // patch)
         self.feature_size: int = vit_config.hidden_size
         self.level_channels: list[int] = [vit_config.hidden_size] * len(config.region_layers)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        extra: dict[str, Any] = {}
-        if list(pixel_values.shape[-2:]) != [getattr(self.backbone.config, "image_size", None)] * 2:
-            extra["interpolate_pos_encoding"] = True
-        hidden_states = self.backbone(pixel_values, output_hidden_states=True, **extra).hidden_states
+        hidden_states = self.backbone(pixel_values, output_hidden_states=True, **self.forward_options).hidden_states
         levels = [self._as_map(hidden_states[layer]) for layer in self.config.region_layers]
         return self._as_map(hidden_states[self.config.feature_layer]), levels
 
