@@ -188,10 +188,15 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
     def _trained_places(
-        self, inputs_embeds: Tensor, attention_mask: Tensor | None, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+        self,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor | None,
+        labels: Tensor,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Loss as the language model's own, but the output head, a fifth of a small model's work, sees the trained places only."""
-        hidden = self.language_model.get_decoder()(inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False)[0]
+        hidden = self.language_model.get_decoder()(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)[0]
         targets = labels[:, 1:]
         is_trained = targets != -100
         logits = self.language_model.get_output_embeddings()(hidden[:, :-1][is_trained])

@@ -1,0 +1,1 @@
+"""Training: stages as data on `transformers.Trainer`; only what differs from it stands here."""
