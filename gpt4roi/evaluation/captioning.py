@@ -55,7 +55,8 @@ def tokenize(captions: Captions, java: bool) -> dict[str, list[str]]:
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     with contextlib.redirect_stdout(sys.stderr):
-        return PTBTokenizer(verbose=False).tokenize({key: [{"caption": text} for text in texts] for key, texts in captions.items()})
+        # The program works on lines; a lone full stop, which is dropped again, keeps the line of an empty caption.
+        return PTBTokenizer().tokenize({key: [{"caption": text.strip() or "."} for text in texts] for key, texts in captions.items()})
 
 
 def score_captions(references: Captions, predictions: Mapping[str, str], java: bool | None = None) -> CaptionScores:

@@ -34,8 +34,8 @@ def official(java: bool) -> dict[str, float]:
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     if java:
-        gts = PTBTokenizer(verbose=False).tokenize({key: [{"caption": text} for text in texts] for key, texts in REFERENCES.items()})
-        res = PTBTokenizer(verbose=False).tokenize({key: [{"caption": text}] for key, text in PREDICTIONS.items()})
+        gts = PTBTokenizer().tokenize({key: [{"caption": text} for text in texts] for key, texts in REFERENCES.items()})
+        res = PTBTokenizer().tokenize({key: [{"caption": text}] for key, text in PREDICTIONS.items()})
     else:
         gts, res = REFERENCES, {key: [text] for key, text in PREDICTIONS.items()}
     bleu = Bleu(4).compute_score(gts, res, verbose=0)[0]
@@ -66,9 +66,11 @@ def test_caption_metrics_are_pycocoevalcaps(java: bool) -> None:
 def test_meteor_knows_stems_and_its_own_text() -> None:
     pytest.importorskip("pycocoevalcap.meteor.meteor")
     scores = score_captions(
-        {"1": ["a dog running on the grass"], "2": ["a dog running on the grass"]}, {"1": "a dog running on the grass", "2": "sky"}
+        {str(n): ["a dog running on the grass"] for n in (1, 2, 3)}, {"1": "a dog running on the grass", "2": "", "3": "sky"}
     )
-    assert scores.per_item["meteor"][0] == pytest.approx(1.0, abs=0.01) and scores.per_item["meteor"][1] < 0.05
+    assert scores.per_item["meteor"][0] == pytest.approx(1.0, abs=0.01) and scores.per_item["meteor"][2] < 0.05
+    # An empty answer keeps its place.
+    assert scores.per_item["rouge_l"][0] == pytest.approx(1) and scores.per_item["meteor"][1] == 0 and scores.per_item["rouge_l"][1] == 0
 
 
 @needs_java
@@ -77,7 +79,7 @@ def test_our_tokenizer_agrees_with_stanfords_on_captions() -> None:
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     texts = ["A man's hat, on the left!", "it isn't a dog.", "the 2nd girl (from right)", "red/blue t-shirt", 'sign that says "stop"']
-    tokens = PTBTokenizer(verbose=False).tokenize({n: [{"caption": text}] for n, text in enumerate(texts)})
+    tokens = PTBTokenizer().tokenize({n: [{"caption": text}] for n, text in enumerate(texts)})
     same = [python_tokenize(text) == tokens[n][0] for n, text in enumerate(texts)]
     # "red/blue" is one token for one and three for the other: close, not equal, as the note under the table says.
     assert sum(same) >= 4, [(python_tokenize(text), tokens[n][0]) for n, text in enumerate(texts)]
