@@ -132,7 +132,8 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
             return [gr.HTML(picture=shown, asked=0), handlers.view(session).html, _note_html("")]
 
         def _canvas_message(**text: str) -> Any:
-            return gr.HTML(**{name: {"serial": next(serial), "text": sentence} for name, sentence in text.items()})
+            props: dict[str, Any] = {name: {"serial": next(serial), "text": sentence} for name, sentence in text.items()}
+            return gr.HTML(**props)
 
         def on_upload(event: gr.EventData, request: gr.Request) -> list[Any]:
             sweep_uploads(upload_dir, UNREAD_UPLOAD_S)
@@ -237,7 +238,7 @@ def _note_html(text: str) -> str:
 
 
 def _status_html(status: LoadStatus) -> str:
-    text = escape(status.message)
+    text = escape(status.message[:1].upper() + status.message[1:])
     if status.state == "loading":
         known = status.fraction is not None
         bar = f'<div class="fill" style="width:{status.fraction:.0%}"></div>' if known else '<div class="fill unknown"></div>'

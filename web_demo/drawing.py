@@ -28,8 +28,8 @@ def draw_regions(picture: Image.Image, boxes_xyxy_abs: Mapping[int, Sequence[flo
     for number in sorted(boxes_xyxy_abs):
         x0, y0, x1, y1 = (round(value) for value in boxes_xyxy_abs[number])
         colour = region_colour_bgr(number)
-        # cv2 includes the far corner, our boxes end before it.
-        cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, thickness, cv2.LINE_AA)
+        # cv2 includes the far corner, our boxes end before it. Upright lines are sharper without anti-aliasing.
+        cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, thickness, cv2.LINE_8)
         _draw_number(canvas, str(number), (x0, y0), colour, font_scale, thickness)
     encoded, png = cv2.imencode(".png", canvas)
     if not encoded:

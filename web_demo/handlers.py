@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def view(session: Session) -> ChatView:
     return ChatView(chat_html(session.turns, session.timings, suggestions=suggestions))
 
 
-def ask(session: Session, engine: Engine, question: str, canvas: Any) -> Iterator[ChatView]:
+def ask(session: Session, engine: Engine, question: str, canvas: Any) -> Generator[ChatView, None, None]:
     """Answer a question, a view at a time. A mistake is said beside where it was made, and nothing that was said or typed is lost."""
     text = question.strip()
     if session.busy:

@@ -23,7 +23,7 @@ def slow_server(servers: Callable[..., Server]) -> Server:
 def test_the_page_opens_while_the_model_loads(servers: Callable[..., Server], open_tab: Callable[..., PageDriver], artifacts: Path) -> None:
     tab = open_tab(servers("tests.browser.double_demo", "--load-seconds", "12"))
     status = tab.page.locator("#status")
-    expect(status).to_contain_text("fetching the weights")
+    expect(status).to_contain_text("Fetching the weights")
     # Boxes are drawn and questions asked meanwhile; the question waits and says for what.
     tab.open_example("cat")
     tab.ask("What is <region1>?")

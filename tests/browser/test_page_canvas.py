@@ -126,6 +126,8 @@ def test_a_finger_on_a_phone(double_server: Server, open_tab: Callable[..., Page
     np.testing.assert_allclose(tab.boxes()[1], expected, atol=1.0)
     # Nothing sticks out sideways at phone width.
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    last_button = tab.page.locator("[data-act=delete]").bounding_box()
+    assert last_button is not None and last_button["x"] + last_button["width"] <= 380
     tab.ask("What is <region1>?")
     tab.wait_for_answers(1)
     tab.page.screenshot(path=artifacts / "phone.png", full_page=True)
