@@ -106,6 +106,11 @@ def test_nothing_fits():
         dataset[0]
 
 
+def test_a_text_without_a_picture_has_no_picture_tokens():
+    dataset = RegionDataset([sample(1), Sample(None, (), sample(1, regions=1).conversation[1:], "text")], WordProcessor())
+    assert [dataset.count_tokens(one) for one in dataset.samples] == [17, 4]
+
+
 def test_without_a_limit_nothing_is_lost():
     dataset = RegionDataset([sample(9)], WordProcessor())
     assert len(dataset[0].conversation) == 18 and not dataset.truncation

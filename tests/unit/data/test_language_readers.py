@@ -368,6 +368,9 @@ def test_llava_refusals(write_json, tmp_path):
         read_llava_instruct(write_json("a.json", [llava_entry(), {"conversations": turns}]), "")
     with pytest.raises(DataError, match=r'record 0: a turn is \{"from"'):
         read_llava_instruct(write_json("a.json", [{"conversations": [{"from": "bard", "value": "x"}]}]), "")
+    twice = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}, {"from": "gpt", "value": "c"}]
+    with pytest.raises(DataError, match="record 0: an answer comes before any question"):
+        read_llava_instruct(write_json("a.json", [{"conversations": twice}]), "")
     with pytest.raises(DataError, match="is a list of"):
         read_llava_instruct(write_json("a.json", {"conversations": []}), "")
     with pytest.raises(DataError, match="detections need class_names"):

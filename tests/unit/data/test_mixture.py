@@ -78,6 +78,8 @@ def test_items_depend_on_seed_epoch_and_index_alone():
     assert [(s.sample_id, s.conversation[0].content) for s in other] == expected
     assert content(one, 6) != expected
     assert content(build(4), 5) != expected
+    orders = [[sample_id for sample_id, _ in content(build(seed), 0)] for seed in range(3)]
+    assert orders[0] != orders[1] != orders[2], "the seed decides the order, not only the words"
 
 
 def test_words_change_with_the_epoch_while_regions_and_answers_stay():
