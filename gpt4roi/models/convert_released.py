@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -365,7 +365,8 @@ def _write_processor(folder: Path, tokenizer_dir: Path | None, config: GPT4RoICo
     if tokenizer_dir is None:
         return
     height, width = config.vision_config.image_size_hw
-    patch = config.vision_config.backbone["patch_size"]
+    tower: dict[str, Any] = cast("dict[str, Any]", config.vision_config.backbone)
+    patch = tower["patch_size"]
     processor = GPT4RoIProcessor(
         build_tokenizer(tokenizer_dir),
         image_size_hw=(height, width),

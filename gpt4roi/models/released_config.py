@@ -30,6 +30,20 @@ TEXT_FIELDS = (
     "pad_token_id",
 )
 
+TOWER_FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_channels",
+    "image_size",
+    "patch_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "attention_dropout",
+    "projection_dim",
+)
+
 
 def read_released_config(folder: Path) -> dict[str, Any]:
     """The released config.json, checked.
@@ -70,9 +84,7 @@ def read_tower_config(folder: Path) -> dict[str, Any]:
     if config.get("model_type") != "clip_vision_model":
         raise CheckpointError(f"'{folder}' is not a CLIP vision tower (its model_type is '{config.get('model_type')}')")
     known = CLIPVisionConfig(**{name: value for name, value in config.items() if name not in ("model_type", "torch_dtype", "dtype")})
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "image_size", "patch_size")
-    names = (*names, "hidden_act", "layer_norm_eps", "attention_dropout", "projection_dim")
-    return {"model_type": "clip_vision_model", **{name: getattr(known, name) for name in names}}
+    return {"model_type": "clip_vision_model", **{name: getattr(known, name) for name in TOWER_FIELDS}}
 
 
 def build_config(released: dict[str, Any], tower: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> GPT4RoIConfig:
