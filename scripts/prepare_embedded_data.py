@@ -64,7 +64,9 @@ def read_set(root: Path, name: str, split: str) -> list[dict[str, Any]]:
                 continue
             label = names[annotation["category_id"]]
             colours = colour_fractions(rgb, (box[0], box[1], box[2], box[3]))
-            regions.append({"box_xyxy": box, "label": RENAMED.get(label, label), "colours": [round(share, 3) for share in colours.tolist()]})
+            regions.append(
+                {"box_xyxy": box, "label": RENAMED.get(label, label), "colours": [round(share, 3) for share in colours.tolist()]}
+            )
         record = {"image": str(path), "size_wh": [rgb.shape[1], rgb.shape[0]], "source": name, "regions": regions, "conversation": []}
         record["captions"] = captions.get(image["id"], [])
         records.append(record)
@@ -87,7 +89,9 @@ def main() -> None:
             file.writelines(json.dumps(record) + "\n" for record in records)
         regions = [region for record in records for region in record["regions"]]
         dominant = Counter(COLOURS[int(np.argmax(region["colours"]))] for region in regions)
-        print(f"{split}: {len(records)} pictures, {len(regions)} regions, {len({r['label'] for r in regions})} labels; colours {dict(dominant.most_common())}")
+        print(
+            f"{split}: {len(records)} pictures, {len(regions)} regions, {len({r['label'] for r in regions})} labels; colours {dict(dominant.most_common())}"
+        )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,12 +21,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision.ops import roi_align
 from tqdm import tqdm
 
 from gpt4roi.data.colours import COLOURS
 from gpt4roi.models import GPT4RoIConfig
 from gpt4roi.models.embedded import base_language_model, base_tokenizer, embedded_config
-from gpt4roi.models.region_encoder import RegionEncoder
+from gpt4roi.models.region_encoder import RegionEncoder, coordinate_channels
 from gpt4roi.models.vision_tower import VisionTower
 from gpt4roi.pictures import open_picture
 
@@ -36,20 +36,19 @@ from gpt4roi.pictures import open_picture
 class RegionPretrainingArguments:
     """One run. Paths are relative to the working directory.
 
-    tower_checkpoints: safetensors of each timm backbone, in the order of the config's backbones. init_from: an earlier output instead.
-    learning_rate: of encoder, projector and heads. tower_learning_rate: 0 keeps the tower frozen.
-    crop_min: smallest side of the random crop; repeats: a source's pictures that many times an epoch.
+    tower_checkpoints: safetensors of each timm backbone, in the order of the config's backbones; they stay frozen.
+    views: passes of the tower over the pictures; the first is plain, the others are augmented. crop_min: smallest side of a crop.
+    batch_size: boxes a step; learning_rate: of encoder, projector and heads.
     """
 
     train: str
     dev: str
     output_dir: str
     tower_checkpoints: list[str] = field(default_factory=list)
-    init_from: str | None = None
-    epochs: float = 6
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    tower_learning_rate: float = 0.0
+    views: int = 4
+    epochs: float = 12
+    batch_size: int = 128
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     crop_min: float = 0.6
@@ -130,10 +129,14 @@ def rms_normalise(features: Tensor) -> Tensor:
 
 
 class RegionPretrainingModel(nn.Module):
-    """Tower, encoder and projector with throw-away heads; `forward` gives the loss's parts."""
+    """Tower, encoder and projector with throw-away heads."""
 
     def __init__(self, config: GPT4RoIConfig, label_embeddings: Tensor) -> None:
         super().__init__()
+        if config.region_config.fuse_rounds:
+            raise ValueError(
+                f"region pretraining works on cached crops, which needs region_config.fuse_rounds 0; got {config.region_config.fuse_rounds}"
+            )
         width = config.text_config.hidden_size
         self.vision_tower = VisionTower(config.vision_config)
         self.region_encoder = RegionEncoder(config.region_config, self.vision_tower.level_channels, width)
@@ -144,55 +147,109 @@ class RegionPretrainingModel(nn.Module):
         self.class_head, self.colour_head, self.box_head = nn.Linear(width, count), nn.Linear(width, len(COLOURS)), nn.Linear(width, 6)
         self.presence_head = nn.Linear(width, count)
 
-    def features(self, pixels: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-        picture, levels = self.vision_tower(pixels)
-        return rms_normalise(self.region_encoder(levels, boxes)), rms_normalise(self.multi_modal_projector(picture))
+    @torch.inference_mode()
+    def crop(self, pixels: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the trained layers see of each box: RoIAlign commutes with the 1x1 input convolution when there is no fuse round.
 
-    def forward(self, batch: dict[str, Any], smoothing: float) -> tuple[dict[str, Tensor], Tensor]:
-        regions, picture = self.features(batch["pixels"], batch["boxes"])
-        logits = self.class_head(regions)
-        boxes = torch.cat(batch["boxes"])
+        Returns:
+          float16[R, sum(C_l + 2), s, s], levels concatenated, and the picture's features float16[B, P, C].
+        """
+        config = self.region_encoder.config
+        with torch.autocast("cpu", torch.bfloat16):
+            picture, levels = self.vision_tower(pixels)
+        crops = []
+        for level in levels:
+            full = torch.cat([level.float(), coordinate_channels(level.float())], dim=1)
+            height, width = full.shape[-2:]
+            size = torch.tensor([width, height, width, height], dtype=torch.float32)
+            crops.append(roi_align(full, [b * size for b in boxes], config.roi_size, 1.0, config.sampling_ratio, True))
+        return torch.cat(crops, dim=1).half(), picture.half()
+
+    def encode_crops(self, crops: Tensor, boxes: Tensor) -> Tensor:
+        """The region encoder from `crop`'s output on."""
+        encoder = self.region_encoder
+        pooled = torch.zeros(())
+        start = 0
+        for conv, roi_conv in zip(encoder.input_convs, encoder.roi_convs, strict=True):
+            width = conv.weight.shape[1]
+            pooled = pooled + roi_conv(conv(crops[:, start : start + width]))
+            start += width
+        flat = encoder.dropout(encoder.flatten_linear(F.relu(pooled).flatten(1)))
+        return encoder.output_linear(flat + encoder.box_embedding(boxes))
+
+    def loss(self, crops: Tensor, boxes: Tensor, labels: Tensor, colours: Tensor, smoothing: float) -> dict[str, Tensor]:
+        regions = rms_normalise(self.encode_crops(crops, boxes))
         size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
         geometry = torch.cat([(boxes[:, :2] + boxes[:, 2:]) - 1, size.log() / 2, boxes[:, 1::2] * 2 - 1], dim=1)
         near_words = 12 * F.normalize(regions, dim=-1) @ self.label_embeddings.T
-        presence = self.presence_head(picture).amax(1)
         return {
-            "class": F.cross_entropy(logits, batch["labels"], label_smoothing=smoothing),
-            "words": 0.3 * F.cross_entropy(near_words, batch["labels"]),
-            "colour": -0.5 * (batch["colours"] * self.colour_head(regions).log_softmax(-1)).sum(-1).mean(),
+            "class": F.cross_entropy(self.class_head(regions), labels, label_smoothing=smoothing),
+            "words": 0.3 * F.cross_entropy(near_words, labels),
+            "colour": -0.5 * (colours * self.colour_head(regions).log_softmax(-1)).sum(-1).mean(),
             "box": F.smooth_l1_loss(self.box_head(regions), geometry, beta=0.1),
-            "presence": 5 * F.binary_cross_entropy_with_logits(presence, batch["present"]),
-        }, logits
+        }
+
+    def presence_loss(self, picture: Tensor, present: Tensor) -> Tensor:
+        logits = self.presence_head(rms_normalise(self.multi_modal_projector(picture))).amax(1)
+        return 5 * F.binary_cross_entropy_with_logits(logits, present)
 
     def kept_state(self) -> dict[str, Tensor]:
         parts = ("vision_tower.", "region_encoder.", "multi_modal_projector.")
         return {name: value.detach().clone().contiguous() for name, value in self.state_dict().items() if name.startswith(parts)}
 
 
+@dataclass
+class CropTable:
+    """Every box of every view, and every picture of every view, as the trained layers see them."""
+
+    crops: Tensor
+    boxes: Tensor
+    labels: Tensor
+    colours: Tensor
+    pictures: Tensor
+    present: Tensor
+    sources: list[str]
+
+
+def cut_crops(model: RegionPretrainingModel, data: LabelledRegions, views: int, workers: int) -> CropTable:
+    """Run the frozen tower once over `views` augmented passes of the pictures."""
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("crops", "boxes", "labels", "colours", "pictures", "present")}
+    sources: list[str] = []
+    augmented = data.crop_min
+    for view in range(views):
+        # The first view is the picture as it is, which is what the model will be asked about.
+        data.epoch, data.crop_min = view, augmented if view else None
+        loader = DataLoader(data, 16, collate_fn=collate, num_workers=workers)
+        position = 0
+        for batch in tqdm(loader, desc=f"view {view + 1} of {views}", unit="batch", mininterval=10):
+            crops, pictures = model.crop(batch["pixels"], batch["boxes"])
+            for name, value in (("crops", crops), ("boxes", torch.cat(batch["boxes"])), ("pictures", pictures)):
+                columns[name].append(value)
+            for name in ("labels", "colours", "present"):
+                columns[name].append(batch[name])
+            for boxes in batch["boxes"]:
+                sources += [data.records[position]["source"]] * len(boxes)
+                position += 1
+    data.crop_min = augmented
+    return CropTable(**{name: torch.cat(values) for name, values in columns.items()}, sources=sources)
+
+
 @torch.inference_mode()
-def evaluate(model: RegionPretrainingModel, loader: DataLoader) -> dict[str, float]:
+def evaluate(model: RegionPretrainingModel, table: CropTable) -> dict[str, float]:
     """Accuracy by source: open class names among all classes, dominant colour among the two largest."""
     model.eval()
-    hits: dict[str, list[float]] = {}
-    position = 0
-    for batch in loader:
-        regions, _ = model.features(batch["pixels"], batch["boxes"])
-        right = model.class_head(regions).argmax(-1) == batch["labels"]
-        top = batch["colours"].topk(2, dim=-1).indices
-        colour = (model.colour_head(regions).argmax(-1, keepdim=True) == top).any(-1)
-        start = 0
-        for boxes in batch["boxes"]:
-            source = loader.dataset.records[position]["source"]  # type: ignore[attr-defined]
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-            for index in range(len(boxes)):
-                hits.setdefault(source, []).append(float(right[start + index]))
-                if source == "coco_small" and areas[index] > 0.02:
-                    hits.setdefault("coco_small_big", []).append(float(right[start + index]))
-                hits.setdefault("colour_top2", []).append(float(colour[start + index]))
-            start += len(boxes)
-            position += 1
+    regions = rms_normalise(model.encode_crops(table.crops.float(), table.boxes))
+    right = (model.class_head(regions).argmax(-1) == table.labels).float()
+    top = table.colours.topk(2, dim=-1).indices
+    colour = (model.colour_head(regions).argmax(-1, keepdim=True) == top).any(-1).float()
+    areas = (table.boxes[:, 2:] - table.boxes[:, :2]).prod(1)
+    sources = np.array(table.sources)
+    scores = {name: right[torch.from_numpy(sources == name)].mean().item() for name in sorted(set(table.sources))}
+    if "coco_small" in scores:
+        scores["coco_small_big"] = right[torch.from_numpy(sources == "coco_small") & (areas > 0.02)].mean().item()
+    scores["colour_top2"] = colour.mean().item()
     model.train()
-    return {name: sum(values) / len(values) for name, values in sorted(hits.items())}
+    return scores
 
 
 def load_towers(model: RegionPretrainingModel, checkpoints: list[str]) -> None:
@@ -232,73 +289,55 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     tokenizer, table = base_tokenizer(), base_language_model().get_input_embeddings().weight.detach().float()
     label_embeddings = torch.stack([table[tokenizer(f" {label}", add_special_tokens=False)["input_ids"]].mean(0) for label in labels])
     model = RegionPretrainingModel(model_config, label_embeddings)
-    if run_args.init_from:
-        model.load_state_dict(load_file(Path(run_args.init_from) / "model.safetensors"), strict=False)
-        heads = Path(run_args.init_from) / "heads.safetensors"
-        if heads.exists():
-            model.load_state_dict(load_file(heads), strict=False)
-    else:
-        load_towers(model, run_args.tower_checkpoints)
-    model.vision_tower.requires_grad_(run_args.tower_learning_rate > 0)
+    load_towers(model, run_args.tower_checkpoints)
+    model.vision_tower.requires_grad_(False)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train_set = LabelledRegions(run_args.train, classes, image_size, run_args.crop_min, run_args.seed)
-    dev_set = LabelledRegions(run_args.dev, classes, image_size, None, run_args.seed)
-    dev_loader = DataLoader(dev_set, batch_size=16, collate_fn=collate)
-    tower = [p for p in model.vision_tower.parameters() if p.requires_grad]
-    tower_ids = {id(p) for p in tower}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in tower_ids]
-    groups: list[dict[str, Any]] = [{"params": rest, "lr": run_args.learning_rate}]
-    if tower:
-        groups.append({"params": tower, "lr": run_args.tower_learning_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=run_args.weight_decay)
-    steps_per_epoch = math.ceil(len(train_set) / run_args.batch_size)
-    total = max(1, int(steps_per_epoch * run_args.epochs))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
+    train = cut_crops(
+        model, LabelledRegions(run_args.train, classes, image_size, run_args.crop_min, run_args.seed), run_args.views, run_args.workers
     )
+    dev = cut_crops(model, LabelledRegions(run_args.dev, classes, image_size, None, run_args.seed), 1, run_args.workers)
+    scores, steps = fit(model, train, dev, run_args)
     output = Path(run_args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    step, average = 0, {}
-    bar = tqdm(total=total, desc="region pretraining", unit="step", mininterval=5)
-    model.train()
-    while step < total:
-        train_set.epoch = step // steps_per_epoch
-        generator = torch.Generator().manual_seed(run_args.seed + train_set.epoch)
-        loader = DataLoader(
-            train_set,
-            run_args.batch_size,
-            shuffle=True,
-            generator=generator,
-            collate_fn=collate,
-            num_workers=run_args.workers,
-            prefetch_factor=4 if run_args.workers else None,
-        )
-        for batch in loader:
-            batch["pixels"] = batch["pixels"].contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
-                parts, _ = model(batch, run_args.label_smoothing)
-            loss = torch.stack(list(parts.values())).sum()
-            if not torch.isfinite(loss):
-                raise ValueError(f"the loss became {loss.item()} at step {step}; lower learning_rate")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_([*rest, *tower], 1.0)
-            optimizer.step()
-            schedule.step()
-            step += 1
-            average = {name: 0.98 * average.get(name, value.item()) + 0.02 * value.item() for name, value in parts.items()}
-            bar.update()
-            bar.set_postfix({name: f"{value:.2f}" for name, value in average.items()})
-            if step % run_args.eval_every == 0 or step >= total:
-                with torch.autocast("cpu", torch.bfloat16):
-                    scores = evaluate(model, dev_loader)
-                tqdm.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-            if step >= total:
-                break
-    bar.close()
     save_file(model.kept_state(), output / "model.safetensors")
-    kept = model.kept_state().keys()
-    save_file({k: v.contiguous() for k, v in model.state_dict().items() if k not in kept}, output / "heads.safetensors")
-    metrics = {"dev": scores, "steps": step, "wall_s": round(time.monotonic() - started, 1), "classes": labels, "arguments": config}
+    metrics = {"dev": scores, "steps": steps, "wall_s": round(time.monotonic() - started, 1), "classes": labels, "arguments": config}
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def fit(model: RegionPretrainingModel, train: CropTable, dev: CropTable, args: RegionPretrainingArguments) -> tuple[dict[str, float], int]:
+    """Train encoder, projector and heads on the crops; the scores on dev after the last step, and the steps."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=args.weight_decay)
+    known = (train.labels >= 0).nonzero()[:, 0]
+    steps_per_epoch = len(known) // args.batch_size
+    total = max(1, int(steps_per_epoch * args.epochs))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.learning_rate, total_steps=total + 1, pct_start=0.1)
+    generator = torch.Generator().manual_seed(args.seed)
+    scores: dict[str, float] = {}
+    average: dict[str, float] = {}
+    model.train()
+    bar = tqdm(total=total, desc="region pretraining", unit="step", mininterval=5)
+    for step in range(total):
+        if step % steps_per_epoch == 0:
+            order = known[torch.randperm(len(known), generator=generator)]
+        rows = order[(step % steps_per_epoch) * args.batch_size :][: args.batch_size]
+        parts = model.loss(train.crops[rows].float(), train.boxes[rows], train.labels[rows], train.colours[rows], args.label_smoothing)
+        pictures = torch.randint(len(train.pictures), (64,), generator=generator)
+        parts["presence"] = model.presence_loss(train.pictures[pictures].float(), train.present[pictures])
+        loss = torch.stack(list(parts.values())).sum()
+        if not torch.isfinite(loss):
+            raise ValueError(f"the loss became {loss.item()} at step {step}; lower learning_rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        average = {name: 0.98 * average.get(name, value.item()) + 0.02 * value.item() for name, value in parts.items()}
+        bar.update()
+        bar.set_postfix({name: f"{value:.2f}" for name, value in average.items()}, refresh=False)
+        if (step + 1) % args.eval_every == 0 or step + 1 == total:
+            scores = evaluate(model, dev)
+            tqdm.write(f"step {step + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+    bar.close()
+    return scores, total

@@ -1,0 +1,362 @@
+"""Conversations about labelled boxes, built from labels, colours, captions and geometry: the embedded default's training text.
+
+A record is one line of `scripts/prepare_embedded_data.py`. Everything is a pure function of the record and a seed. All wording is ours.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gpt4roi.data.colours import COLOURS
+
+MASS = frozenset(
+    "pasta rice milk juice water tea coffee sugar flour honey jam oil vinegar soda candy cereal corn chocolate fish tomato-sauce cabinetry broccoli".replace(
+        "-", " "
+    ).split()
+) | {"tomato sauce"}
+PLURAL = frozenset({"beans", "nuts", "chips", "spices", "skis", "scissors", "binocular"}) - {"binocular"}
+CONFUSABLE = (
+    ("car", "truck", "bus", "train"), ("bicycle", "motorcycle"), ("dog", "cat", "sheep", "cow", "horse"), ("fork", "knife", "spoon"),
+    ("cup", "bowl", "bottle", "wine glass", "vase"), ("chair", "couch", "bench", "bed"), ("apple", "orange", "banana", "carrot"),
+    ("laptop", "keyboard", "mouse", "remote", "cell phone", "tv"), ("backpack", "handbag", "suitcase"), ("oven", "microwave", "refrigerator", "toaster", "sink"),
+    ("pizza", "sandwich", "donut", "cake", "hot dog"), ("juice", "soda", "water", "milk", "vinegar", "oil"), ("beans", "corn", "rice", "pasta", "nuts"),
+    ("candy", "chocolate", "cake", "chips", "cereal"), ("tea", "coffee", "sugar", "flour", "spices"), ("jam", "honey", "tomato sauce"),
+    ("bird", "kite", "airplane"), ("surfboard", "skateboard", "snowboard", "skis"), ("elephant", "zebra", "giraffe", "bear"),
+    ("ferry", "schooner", "ketch", "boat"), ("crocodile", "crocodile head"), ("cougar face", "cougar body", "leopard", "wild cat"),
+)  # fmt: skip
+
+# Each role: how people ask. Evaluation has phrasings of its own that never stand here.
+ASK: Mapping[str, tuple[str, ...]] = {
+    "name": (
+        "What is {a}?", "What is in {a}?", "Name the object in {a}.", "What does {a} show?", "Identify {a}.", "What object is {a}?", "Tell me what {a} is.",
+        "What can you see in {a}?", "Which thing is marked as {a}?", "What do you see at {a}?", "what's {a}", "What kind of object is {a}?", "Label {a}.",
+        "Could you tell me what {a} is?", "I drew {a}. What is it?", "{a}: what is this?", "Please name {a}.", "What is the thing in {a} called?",
+        "Recognise the object in {a}.", "What is inside {a}?", "Say what {a} is in one or two words.", "What category does {a} belong to?", "hey, what is {a}?",
+        "What is this? {a}", "Do you know what {a} is?", "What are we looking at in {a}?", "What has been boxed in {a}?",
+    ),
+    "name_next": ("And {a}?", "What about {a}?", "And what is {a}?", "How about {a}?", "Now {a}.", "Then {a}?", "Same for {a}.", "And in {a}?"),
+    "yes_no": (
+        "Is {a} {x}?", "Is that {x} in {a}?", "Does {a} show {x}?", "Can {x} be seen in {a}?", "Would you say {a} is {x}?", "Is there {x} in {a}?",
+        "Is the object in {a} {x}?", "Does {a} contain {x}?", "I think {a} is {x}. Am I right?", "Is it true that {a} is {x}?", "{a} is {x}, isn't it?",
+        "Do you see {x} in {a}?", "Could {a} be {x}?",
+    ),
+    "colour": (
+        "What color is {a}?", "What colour is {a}?", "Which color is {a} mostly?", "What is the main color of {a}?", "What colors does {a} have?",
+        "Name the dominant color of {a}.", "Tell me the color of {a}.", "What is the color of the object in {a}?", "How is {a} colored?", "Describe the color of {a}.",
+        "What shade is {a}?", "Which colors do you see in {a}?", "and what colour is {a}", "Give the dominant colour in {a}.",
+    ),
+    "left": (
+        "Which is further left, {a} or {b}?", "Which one is on the left, {a} or {b}?", "Of {a} and {b}, which is more to the left?", "Which of {a} and {b} is on the left side?",
+        "Between {a} and {b}, what is leftmost?", "Who is on the left: {a} or {b}?",
+    ),
+    "right": (
+        "Which is further right, {a} or {b}?", "Which one is on the right, {a} or {b}?", "Of {a} and {b}, which is more to the right?", "Which of {a} and {b} is on the right side?",
+        "Between {a} and {b}, what is rightmost?",
+    ),
+    "above": (
+        "Which is higher up, {a} or {b}?", "Which one is above the other, {a} or {b}?", "Of {a} and {b}, which is closer to the top?", "Which of {a} and {b} is higher in the picture?",
+        "Between {a} and {b}, what is on top?",
+    ),
+    "below": (
+        "Which is lower, {a} or {b}?", "Which one is below the other, {a} or {b}?", "Of {a} and {b}, which is closer to the bottom?", "Which of {a} and {b} is lower in the picture?",
+    ),
+    "larger": (
+        "Which is larger, {a} or {b}?", "Which one is bigger, {a} or {b}?", "Of {a} and {b}, which takes up more space?", "Which of {a} and {b} covers more of the picture?",
+        "Compare the size of {a} and {b}: which is larger?", "Is {a} or {b} bigger?",
+    ),
+    "smaller": (
+        "Which is smaller, {a} or {b}?", "Of {a} and {b}, which takes up less space?", "Which of {a} and {b} is the smaller one?", "Is {a} or {b} smaller?",
+    ),
+    "is_left": ("Is {a} to the left of {b}?", "Is {a} left of {b}?", "Does {a} lie to the left of {b}?", "Is {a} further left than {b}?", "Can {a} be found on the left of {b}?"),
+    "is_right": ("Is {a} to the right of {b}?", "Is {a} right of {b}?", "Does {a} lie to the right of {b}?", "Is {a} further right than {b}?"),
+    "is_above": ("Is {a} above {b}?", "Is {a} higher than {b}?", "Does {a} lie above {b}?", "Is {a} over {b}?", "Is {a} nearer to the top than {b}?"),
+    "is_below": ("Is {a} below {b}?", "Is {a} lower than {b}?", "Does {a} lie below {b}?", "Is {a} under {b}?", "Is {a} nearer to the bottom than {b}?"),
+    "is_larger": ("Is {a} larger than {b}?", "Is {a} bigger than {b}?", "Does {a} cover more of the picture than {b}?", "Is the size of {a} greater than that of {b}?"),
+    "is_smaller": ("Is {a} smaller than {b}?", "Does {a} take up less room than {b}?", "Is {a} the smaller one compared to {b}?"),
+    "where": (
+        "Where is {a} relative to {b}?", "How does {a} lie with respect to {b}?", "Where is {a} compared to {b}?", "What is the position of {a} relative to {b}?",
+        "Describe where {a} is in relation to {b}.", "In which direction from {b} is {a}?",
+    ),
+    "same": (
+        "Are {a} and {b} the same kind of thing?", "Do {a} and {b} show the same kind of object?", "Is {a} the same kind of thing as {b}?", "Are {a} and {b} of the same kind?",
+        "Do {a} and {b} belong to the same category?", "Are both {a} and {b} the same sort of object?",
+    ),
+    "compare": ("Compare {a} and {b}.", "What is the difference between {a} and {b}?", "How do {a} and {b} differ?", "Tell me how {a} and {b} compare."),
+    "place": ("Where in the picture is {a}?", "In which part of the picture is {a}?", "Where can {a} be found?", "Locate {a} in words.", "Which corner or side is {a} in?"),
+    "describe": ("Describe {a}.", "Describe {a} in a sentence.", "Tell me about {a}.", "Give a short description of {a}.", "What can you say about {a}?", "Write a caption for {a}."),
+    "list": ("Name all the regions.", "What are the marked regions?", "List what each region shows.", "Go through the regions and name them.", "What did I mark?"),
+    "count": ("How many of the marked regions show {x}?", "How many regions are {x}?", "Count the regions that show {x}."),
+    "else": ("What else is in the picture?", "What other things can be seen?", "Is there anything else in the picture?", "What is there besides {a}?", "What is around {a}?"),
+    "picture": ("Describe the picture.", "What is happening in this picture?", "Give a caption for the whole picture.", "What does the picture show?", "What is this a picture of?"),
+    "side": ("And the one on its {side}?", "What is to the {side} of it?", "And what is on its {side}?", "What about the one to the {side}?"),
+    "reads": (
+        "What does the text on {a} say?", "Read the writing in {a}.", "What is written on {a}?", "Which words are printed on {a}?", "What number is on {a}?",
+        "Can you read the label of {a}?", "What does the sign in {a} say?", "What is the licence plate of {a}?",
+    ),
+    "unknowable": (
+        "What is the name of the person in {a}?", "How old is {a}?", "How much did {a} cost?", "Who owns {a}?", "What brand is {a}?", "When was {a} made?", "How heavy is {a}?",
+        "What is {a} thinking about?", "What time was the picture of {a} taken?", "In which city is {a}?", "What does {a} smell like?", "Where was {a} bought?",
+        "What will {a} do tomorrow?", "What is the phone number of {a}?", "Who took the photo of {a}?", "What is the favourite food of {a}?", "Which year was {a} photographed?",
+        "What sound does {a} make right now?", "What is the temperature of {a}?", "How fast is {a} going?", "What happened to {a} yesterday?", "What is behind {a} that we cannot see?",
+        "What is the job of the person in {a}?", "How many calories does {a} have?", "Who made {a}?", "What is the serial number of {a}?",
+    ),
+}  # fmt: skip
+REFUSALS = ("I cannot tell that from {a}.", "I cannot know that from {a}.", "That cannot be seen in {a}, so I cannot say.")
+CANNOT_READ = ("I cannot read that from {a}.", "I cannot read the writing in {a}.")
+NUMBERS = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight")
+
+
+def with_article(label: str) -> str:
+    """`a dog`, `an apple`, `rice`, `scissors`."""
+    if label in MASS or label in PLURAL:
+        return label
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
+
+
+def sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def colour_words(shares: Sequence[float]) -> str:
+    """`Mostly brown and some black.`: the largest colour, and the second when it covers 15 %."""
+    order = sorted(range(len(shares)), key=lambda index: -shares[index])
+    first, second = order[0], order[1]
+    tail = f" and some {COLOURS[second]}" if shares[second] >= 0.15 else ""
+    return f"Mostly {COLOURS[first]}{tail}."
+
+
+class Writer:
+    """Turns of one conversation about one record, chosen by one random generator."""
+
+    def __init__(self, record: Mapping[str, Any], rng: random.Random, regions: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> None:
+        self.record, self.rng, self.regions, self.labels = record, rng, regions, labels
+        width, height = record["size_wh"]
+        self.boxes = [(b[0] / width, b[1] / height, b[2] / width, b[3] / height) for b in (r["box_xyxy"] for r in regions)]
+        self.turns: list[dict[str, str]] = []
+        self.named = False
+
+    def add(self, role: str, answer: str, **values: str) -> None:
+        question = self.rng.choice(ASK[role]).format(**{name: value for name, value in values.items() if value})
+        self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+    @staticmethod
+    def tag(index: int) -> str:
+        return f"<region{index + 1}>"
+
+    def centre(self, index: int) -> tuple[float, float]:
+        x0, y0, x1, y1 = self.boxes[index]
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+    def area(self, index: int) -> float:
+        x0, y0, x1, y1 = self.boxes[index]
+        return (x1 - x0) * (y1 - y0)
+
+    def label(self, index: int) -> str:
+        return str(self.regions[index]["label"])
+
+    def name(self, index: int | None = None) -> None:
+        index = self.rng.randrange(len(self.regions)) if index is None else index
+        self.add(
+            "name_next" if self.named and self.rng.random() < 0.5 else "name", sentence(with_article(self.label(index))), a=self.tag(index)
+        )
+        self.named = True
+
+    def yes_no(self) -> None:
+        index = self.rng.randrange(len(self.regions))
+        true = self.label(index)
+        if self.rng.random() < 0.5:
+            self.add("yes_no", f"Yes, {with_article(true)}.", a=self.tag(index), x=with_article(true))
+            return
+        same_picture = [r["label"] for r in self.record["regions"] if r["label"] != true]
+        confusable = [name for group in CONFUSABLE if true in group for name in group if name != true]
+        pools: list[Sequence[str]] = [pool for pool in (same_picture, confusable) if pool]
+        pool: Sequence[str] = self.rng.choice(pools) if pools and self.rng.random() < 0.75 else self.labels
+        false = self.rng.choice([name for name in pool if name != true])
+        self.add("yes_no", f"No, {with_article(true)}.", a=self.tag(index), x=with_article(false))
+
+    def colour(self) -> None:
+        index = self.rng.randrange(len(self.regions))
+        self.add("colour", colour_words(self.regions[index]["colours"]), a=self.tag(index))
+
+    def pair(self) -> tuple[int, int] | None:
+        if len(self.regions) < 2:
+            return None
+        a, b = self.rng.sample(range(len(self.regions)), 2)
+        return a, b
+
+    def relation(self) -> None:
+        pair = self.pair()
+        if pair is None:
+            return self.name()
+        a, b = pair
+        (ax, ay), (bx, by) = self.centre(a), self.centre(b)
+        ratio = self.area(a) / max(self.area(b), 1e-9)
+        kinds: list[tuple[str, bool, str]] = []
+        if abs(ax - bx) > 0.04:
+            kinds += [("left", ax < bx, "is_left"), ("right", ax > bx, "is_right")]
+        if abs(ay - by) > 0.04:
+            kinds += [("above", ay < by, "is_above"), ("below", ay > by, "is_below")]
+        if ratio > 1.3 or ratio < 1 / 1.3:
+            kinds += [("larger", ratio > 1, "is_larger"), ("smaller", ratio < 1, "is_smaller")]
+        if not kinds or self.rng.random() < 0.15:
+            return self.same(a, b)
+        kind, holds, asked = self.rng.choice(kinds)
+        if self.rng.random() < 0.5:
+            self.add(kind, f"{sentence(self.tag(a if holds else b))}", a=self.tag(a), b=self.tag(b))
+        else:
+            self.add(asked, "Yes." if holds else "No.", a=self.tag(a), b=self.tag(b))
+        return None
+
+    def same(self, a: int, b: int) -> None:
+        one, other = self.label(a), self.label(b)
+        if one == other:
+            self.add("same", f"Yes, both are {one}.", a=self.tag(a), b=self.tag(b))
+        else:
+            self.add("same", f"No, {with_article(one)} and {with_article(other)}.", a=self.tag(a), b=self.tag(b))
+
+    def directions(self, a: int, b: int) -> str:
+        (ax, ay), (bx, by) = self.centre(a), self.centre(b)
+        words = []
+        if abs(ay - by) > 0.05:
+            words.append("above" if ay < by else "below")
+        if abs(ax - bx) > 0.05:
+            words.append("to the left" if ax < bx else "to the right")
+        return " and ".join(words) or "at the same place"
+
+    def where(self) -> None:
+        pair = self.pair()
+        if pair is None:
+            return self.place()
+        a, b = pair
+        self.add("where", sentence(f"{self.directions(a, b)}"), a=self.tag(a), b=self.tag(b))
+        return None
+
+    def compare(self) -> None:
+        pair = self.pair()
+        if pair is None:
+            return self.describe()
+        a, b = pair
+        size = "larger" if self.area(a) > self.area(b) else "smaller"
+        text = f"{self.tag(a)} is {with_article(self.label(a))} and {self.tag(b)} is {with_article(self.label(b))}; {self.tag(a)} is {size} and {self.directions(a, b)}."
+        self.add("compare", text[0].upper() + text[1:], a=self.tag(a), b=self.tag(b))
+        return None
+
+    def place_words(self, index: int) -> str:
+        x, y = self.centre(index)
+        row = "top" if y < 0.36 else "bottom" if y > 0.64 else ""
+        column = "left" if x < 0.36 else "right" if x > 0.64 else ""
+        return f"at the {row} {column}".replace("  ", " ").strip() if row or column else "in the middle"
+
+    def place(self) -> None:
+        index = self.rng.randrange(len(self.regions))
+        self.add("place", sentence(self.place_words(index)), a=self.tag(index))
+
+    def describe(self) -> None:
+        index = self.rng.randrange(len(self.regions))
+        shares = self.regions[index]["colours"]
+        colour = COLOURS[max(range(len(shares)), key=lambda i: shares[i])]
+        size = self.area(index)
+        amount = "most" if size > 0.5 else "a large part" if size > 0.15 else "a small part"
+        place = self.place_words(index)
+        text = f"{with_article(self.label(index))}, mostly {colour}, {place} of the picture; it covers {amount} of it"
+        self.add("describe", sentence(text), a=self.tag(index))
+
+    def list_all(self) -> None:
+        if not 1 < len(self.regions) <= 5:
+            return self.name()
+        self.add(
+            "list",
+            " ".join(f"{self.tag(i)[0].upper()}{self.tag(i)[1:]} is {with_article(self.label(i))}." for i in range(len(self.regions))),
+        )
+        return None
+
+    def count(self) -> None:
+        label = self.label(self.rng.randrange(len(self.regions))) if self.rng.random() < 0.8 else self.rng.choice(list(self.labels))
+        number = sum(self.label(i) == label for i in range(len(self.regions)))
+        # How many is asked about the regions that the user has marked, so all of them stand in the question.
+        marked = ", ".join(self.tag(i) for i in range(len(self.regions)))
+        question = f"{self.rng.choice(ASK['count']).format(x=with_article(label))} ({marked})"
+        self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": f"{NUMBERS[number]}."}]
+
+    def anything_else(self) -> None:
+        shown = {r["label"] for r in self.regions}
+        others = sorted({r["label"] for r in self.record["regions"]} - shown)
+        if self.record["source"] not in ("coco_small", "indoor"):
+            return self.name()
+        self.rng.shuffle(others)
+        words = [with_article(name) for name in others[:3]]
+        answer = (
+            "Nothing else that I can name."
+            if not words
+            else f"There is also {words[0] if len(words) == 1 else ', '.join(words[:-1]) + ' and ' + words[-1]}."
+        )
+        self.add("else", answer, a=self.tag(self.rng.randrange(len(self.regions))))
+        return None
+
+    def picture(self) -> None:
+        captions = self.record.get("captions") or []
+        if not captions:
+            return self.colour()
+        self.add("picture", self.rng.choice(captions).strip().rstrip(".") + ".")
+        return None
+
+    def follow_up(self) -> None:
+        """Name a region, then ask for the one beside it."""
+        pair = self.pair()
+        if pair is None:
+            return self.name()
+        a, b = pair
+        (ax, ay), (bx, by) = self.centre(a), self.centre(b)
+        if abs(ax - bx) < 0.1 or abs(ax - bx) < abs(ay - by) or len(self.regions) > 2:
+            return self.relation()
+        self.turns += [
+            {"role": "user", "content": f"I marked {self.tag(b)} and {self.tag(a)}. {self.rng.choice(ASK['name']).format(a=self.tag(a))}"},
+            {"role": "assistant", "content": sentence(with_article(self.label(a)))},
+        ]
+        self.add("side", sentence(with_article(self.label(b))), side="left" if bx < ax else "right")
+        return None
+
+    def refuse(self) -> None:
+        index = self.rng.randrange(len(self.regions))
+        role, answers = ("reads", CANNOT_READ) if self.rng.random() < 0.4 else ("unknowable", REFUSALS)
+        self.add(role, self.rng.choice(answers).format(a=self.tag(index)), a=self.tag(index))
+
+
+# What is asked how often, for pictures with one region and with several.
+SINGLE = (("name", 40), ("yes_no", 26), ("colour", 20), ("refuse", 6), ("place", 4), ("describe", 4))
+SEVERAL = (
+    ("name", 24), ("yes_no", 16), ("relation", 28), ("colour", 11), ("where", 4), ("compare", 2), ("place", 2), ("describe", 2), ("list_all", 2), ("count", 2),
+    ("anything_else", 2), ("follow_up", 2), ("refuse", 5), ("picture", 2),
+)  # fmt: skip
+
+
+def conversation(record: Mapping[str, Any], rng: random.Random, labels: Sequence[str], questions: int) -> dict[str, Any]:
+    """One sample in our JSONL format: up to five of the record's regions in a random order, `questions` questions about them."""
+    regions = list(record["regions"])
+    if regions:
+        rng.shuffle(regions)
+        # Rarer things first, so that people do not crowd out everything else.
+        regions.sort(key=lambda region: region["label"] == "person" and rng.random() < 0.5)
+        regions = regions[: rng.choice((2, 2, 3, 4))]
+    writer = Writer(record, rng, regions, labels)
+    if not regions:
+        writer.picture()
+    else:
+        plan = SINGLE if len(regions) == 1 else SEVERAL
+        # Each at most once for a single region: its first answer would give the others away.
+        once = len(regions) == 1
+        asked: list[str] = []
+        while len(asked) < min(questions, len(plan)):
+            name = rng.choices([name for name, _ in plan], [weight for _, weight in plan])[0]
+            if not (once and name in asked):
+                asked.append(name)
+        methods: list[Callable[[], None]] = [getattr(writer, name) for name in asked]
+        for method in methods:
+            method()
+    return {
+        "image": record["image"],
+        "regions": [{"box_xyxy": region["box_xyxy"], "label": region["label"]} for region in regions],
+        "conversation": writer.turns,
+    }

@@ -1,0 +1,130 @@
+#!/usr/bin/env python
+"""Labelled regions to the embedded default's training conversations: conversations.jsonl and text.jsonl, ready for `gpt4roi train`.
+
+    python scripts/prepare_embedded_conversations.py LABELLED_DIR OUTPUT_DIR [--passes 3] [--phrases DATA_DIR/phrases]
+
+LABELLED_DIR comes from `scripts/prepare_embedded_data.py`. Every pass asks other questions about other regions of the same pictures.
+Plain text chat is answered by the base language model itself, so that training keeps its answers instead of replacing them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt4roi.boxes import xywh_to_xyxy
+from gpt4roi.data.embedded_mix import conversation
+from gpt4roi.models.embedded import base_language_model, base_tokenizer
+
+# Not the questions of the model card's list: these keep the base model's manner, those test it.
+TEXT_PROMPTS = (
+    "What is the capital of Italy?", "What is the capital of Japan?", "What is three plus four?", "What is ten minus six?", "Who wrote Hamlet?", "How are you today?",
+    "Good morning!", "What can you do?", "Tell me a joke.", "Write a poem about the sea.", "Write one sentence about autumn.", "What is photosynthesis?",
+    "Why is the sky blue?", "Name three fruits.", "Name three planets.", "How do I boil an egg?", "What is a noun?", "Translate 'good night' to French.",
+    "What is the largest ocean?", "Explain gravity to a child.", "Give me a tip for better sleep.", "What is the opposite of hot?", "Spell the word elephant.",
+    "What do bees make?", "How many days are in a week?", "What is the boiling point of water?", "Who painted the Mona Lisa?", "What is a computer?",
+    "Tell me about dogs.", "Write a short story about a cat.", "What is the fastest land animal?", "How many legs does a spider have?", "What color is grass?",
+    "Give me a recipe for pancakes.", "What is machine learning?", "Thank you very much.", "Can you help me with my homework?", "What is your name?", "Recommend a book.",
+    "What is the meaning of friendship?", "Describe a sunset.", "List the primary colors.", "What is the square of 5?", "Which month comes after May?",
+    "How do airplanes fly?", "What is a haiku?", "Who was Albert Einstein?", "What is the tallest mountain?", "Say something nice.", "What is an adjective?",
+)  # fmt: skip
+
+
+def base_answers(prompts: tuple[str, ...], max_new_tokens: int = 60) -> dict[str, str]:
+    """Greedy answers of the base model; an answer cut by the limit ends at its last whole sentence."""
+    tokenizer, model = base_tokenizer(), base_language_model(torch.bfloat16).eval()
+    tokenizer.padding_side = "left"
+    answers: dict[str, str] = {}
+    for start in range(0, len(prompts), 25):
+        chunk = prompts[start : start + 25]
+        texts = [tokenizer.apply_chat_template([{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True) for p in chunk]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        with torch.inference_mode():
+            output = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        for prompt, row in zip(chunk, output, strict=True):
+            new = row[batch["input_ids"].shape[1] :]
+            text = tokenizer.decode(new, skip_special_tokens=True).strip()
+            if tokenizer.eos_token_id not in new.tolist():
+                text = re.sub(r"(?s)^(.*[.!?\n]).*$", r"\1", text).strip()
+            if text:
+                answers[prompt] = text
+    return answers
+
+
+def phrase_samples(folder: Path, rng: random.Random) -> list[dict[str, Any]]:
+    """Referring expressions and relation questions that people wrote, train split only."""
+    samples = []
+    for line in (folder / "refcocos.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if record["split"] == "train" and record["regions"] and record["expression"]:
+            turns = [("Which expression tells <region1> apart?", record["expression"].strip().rstrip(".") + ".")]
+            samples.append((record, turns))
+    for line in (folder / "gar_bench_relation_simple.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if record["split"] == "train":
+            words = [re.sub(r"<Prompt(\d)>", lambda m: f"<region{int(m.group(1)) + 1}>", record[key]) for key in ("question", "answer")]
+            samples.append((record, [(words[0], words[1])]))
+    for line in (folder / "gar_bench_relation_detailed.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if record["split"] == "train":
+            question = rng.choice(("How are <region1> and <region2> related?", "What is the relation between <region1> and <region2>?"))
+            samples.append(
+                (record, [(question, f"The {record['subject_name']} is {record['predicate_name']} the {record['object_name']}.")])
+            )
+    out = []
+    for record, turns in samples:
+        boxes = xywh_to_xyxy([region["bbox"] for region in record["regions"]]).tolist()
+        chat = [{"role": role, "content": text} for pair in turns for role, text in zip(("user", "assistant"), pair, strict=True)]
+        image = str((folder.parent / record["image"]).resolve())
+        out.append({"image": image, "regions": [{"box_xyxy": [round(v, 1) for v in box]} for box in boxes], "conversation": chat})
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("labelled_dir", type=Path)
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--phrases", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    answers = base_answers(TEXT_PROMPTS)
+    labelled = {
+        split: [json.loads(line) for line in (args.labelled_dir / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for split in ("train", "dev")
+    }
+    labels = sorted({region["label"] for record in labelled["train"] for region in record["regions"]})
+    for split, records in labelled.items():
+        samples = []
+        for number in range(args.passes if split == "train" else 1):
+            for index, record in enumerate(records):
+                rng = random.Random(f"{args.seed}/{split}/{number}/{index}")
+                # Pictures of one thing say less: fewer questions, and every second one in a pass.
+                alone = len(record["regions"]) == 1
+                sample = conversation(record, rng, labels, 3 if alone else 6)
+                if sample["conversation"]:
+                    if rng.random() < 0.06:
+                        prompt = rng.choice(list(answers))
+                        sample["conversation"] += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answers[prompt]}]
+                    samples.append(sample)
+        if split == "train" and args.phrases:
+            samples += phrase_samples(args.phrases, random.Random(args.seed)) * 2
+        with open(args.output_dir / f"conversations_{split}.jsonl", "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(sample) + "\n" for sample in samples)
+        print(f"{split}: {len(samples)} conversations, {sum(len(s['conversation']) for s in samples) // 2} questions")
+    with open(args.output_dir / "text.jsonl", "w", encoding="utf-8") as file:
+        for prompt, answer in answers.items():
+            chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+            file.write(json.dumps({"image": None, "regions": [], "conversation": chat}) + "\n")
+    print(f"text: {len(answers)} questions answered by the base model")
+
+
+if __name__ == "__main__":
+    main()
