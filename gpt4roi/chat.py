@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from gpt4roi.boxes import BoxError, to_pixels, validate_box
-from gpt4roi.conversation import ConversationError, Turn, check_mentions
-from gpt4roi.engine import Engine, Picture, Prompt, TextStream, build_prompt, load_picture
+from gpt4roi.conversation import ConversationError, Turn, check_mentions, mentioned_numbers
+from gpt4roi.engine import Engine, EngineSettings, Generation, Picture, Prompt, Sampling, TextStream, build_prompt, load_picture
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
 from gpt4roi.pictures import PictureError, PictureLike
@@ -27,7 +27,8 @@ DEFAULT_NEW_TOKENS = 256
 class Answer:
     """An answer, or the part of it that was written before it was stopped.
 
-    timings: seconds `vision_s`, `first_token_s`, `total_s`; counts `new_tokens`, `prompt_tokens`.
+    timings: seconds `queue_s`, `vision_s`, `regions_s`, `prefill_s`, `first_token_s`, `total_s`; counts `prompt_tokens`, `reused_tokens`
+      (of them, kept from before), `new_tokens`, `picture_cached` (0 or 1), `regions_cached`, `regions_encoded`; and `tokens_per_s`.
     stopped: `stop` ended it, not the model.
     """
 
@@ -53,8 +54,8 @@ class RegionChat:
         self.processor = processor
         self.engine = engine if engine is not None else Engine(model, processor)
         self._lock = threading.RLock()
-        self._stop = threading.Event()
-        self._answering = False
+        self._generation: Generation | None = None
+        self._stopped = False
         self._picture: Picture | None = None
         self._picture_name: str | None = None
         self._regions: dict[int, Box] = {}
@@ -70,10 +71,11 @@ class RegionChat:
         device: str | None = None,
         dtype: torch.dtype | str | None = None,
         progress: Progress | None = None,
+        settings: EngineSettings | None = None,
     ) -> RegionChat:
         """The embedded default (None), a folder or a hub id; `progress` is told what happens and which fraction of it is done."""
         loaded_model, processor = load_model(model, device=device, dtype=dtype, progress=progress)
-        return cls(loaded_model, processor)
+        return cls(loaded_model, processor, Engine(loaded_model, processor, settings))
 
     def new_session(self) -> RegionChat:
         """An empty conversation on the same model and engine."""
@@ -186,7 +188,10 @@ class RegionChat:
 
     def stop(self) -> None:
         """End the answer that is being written, at the next token; what was written is kept. Without one this does nothing."""
-        self._stop.set()
+        with self._lock:
+            if self._generation is not None:
+                self._stopped = True
+                self._generation.cancel()
 
     def undo(self) -> str:
         """Take back the last question and its answer; returns the question."""
@@ -225,49 +230,45 @@ class RegionChat:
         question = text.strip()
         if not question:
             raise ConversationError("the question is empty; type one")
-        if max_new_tokens < 1:
-            raise ConversationError(f"an answer needs room for at least one token; got max_new_tokens={max_new_tokens}")
-        if self._picture is None and self._regions_named(question):
+        sampling = Sampling(max_new_tokens)
+        if self._picture is None and mentioned_numbers(question):
             raise PictureError("the question names a region but there is no picture; set one and draw on it first")
         check_mentions(question, self._regions)
         asked = Turn("user", question)
         # A question that was stopped before its answer began would teach the model to say nothing.
         told = [turn for pair in zip(history[::2], history[1::2], strict=True) if pair[1].content for turn in pair]
         prompt = build_prompt(self.processor, [*told, asked], self._picture, self._regions)
-        return self._answer([*history, asked], prompt, frozenset(self._regions), max_new_tokens)
+        return self._answer(history, asked, prompt, frozenset(self._regions), sampling)
 
-    def _answer(self, turns: list[Turn], prompt: Prompt, known: frozenset[int], max_new_tokens: int) -> Iterator[str]:
+    def _answer(self, history: list[Turn], asked: Turn, prompt: Prompt, known: frozenset[int], sampling: Sampling) -> Iterator[str]:
         with self._lock:
             self._refuse_while_answering()
-            self._answering = True
-            self._stop.clear()
-        generation = self.engine.submit(prompt, max_new_tokens)
+            generation = self._generation = self.engine.submit(prompt, sampling)
+            self._stopped = False
         text = TextStream(self.processor, known, self.engine.stop_strings)
-        finished = False
+        whole = False
         try:
             for token in generation:
                 piece = text.feed(token)
                 if piece:
                     yield piece
-                if text.stopped or self._stop.is_set():
+                if text.stopped:
                     break
             rest = text.finish()
             if rest:
                 yield rest
-            finished = True
+            whole = True
         except GeneratorExit:
-            finished = True
-            self._stop.set()
+            self._stopped = whole = True
             raise
         finally:
             generation.cancel()
             with self._lock:
-                self._answering = False
+                self._generation = None
                 # A failure inside the model leaves the conversation as it was.
-                if finished:
-                    stopped = self._stop.is_set()
-                    self.last_answer = Answer(text.text, dict(generation.timings), stopped)
-                    self._turns = [*turns, Turn("assistant", text.text)]
+                if whole:
+                    self.last_answer = Answer(text.text, dict(generation.timings), self._stopped)
+                    self._turns = [*history, asked, Turn("assistant", text.text)]
 
     def _whole(self, pieces: Iterator[str]) -> Answer:
         for _ in pieces:
@@ -275,10 +276,6 @@ class RegionChat:
         assert self.last_answer is not None  # set when the pieces end
         return self.last_answer
 
-    @staticmethod
-    def _regions_named(text: str) -> bool:
-        return "<region" in text
-
     def _refuse_while_answering(self) -> None:
-        if self._answering:
+        if self._generation is not None:
             raise ConversationError("an answer is still being written; stop it or wait for its end first")

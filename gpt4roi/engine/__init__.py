@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from gpt4roi.engine.engine import Engine
+from gpt4roi.engine.engine import Engine, EngineBusyError, EngineSettings
+from gpt4roi.engine.generation import Generation, Sampling
 from gpt4roi.engine.picture import Picture, load_picture
 from gpt4roi.engine.prompt import Prompt, build_prompt
 from gpt4roi.engine.text_stream import TextStream
 
-__all__ = ["Engine", "Picture", "Prompt", "TextStream", "build_prompt", "load_picture"]
+__all__ = [
+    "Engine",
+    "EngineBusyError",
+    "EngineSettings",
+    "Generation",
+    "Picture",
+    "Prompt",
+    "Sampling",
+    "TextStream",
+    "build_prompt",
+    "load_picture",
+]

@@ -2,97 +2,275 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from gpt4roi.engine.decoder import Decoder, TransformersDecoder
+from gpt4roi.engine.features import FeatureCache, position_keys
+from gpt4roi.engine.generation import Generation, Sampling, choose
+from gpt4roi.engine.llama_decoder import LlamaDecoder, is_supported
+from gpt4roi.engine.prefix_cache import PrefixCache
 from gpt4roi.engine.prompt import Prompt
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 
+logger = logging.getLogger(__name__)
+IDLE_S = 5.0
+# The lean decoder copies the language model's weights; beyond this the copy costs more than it is worth.
+MAX_COPIED_PARAMETERS = 2_000_000_000
 
-class Generation:
-    """An answer being written: iterate for its token ids; `cancel` ends it at the next token. `timings` grow as it goes."""
 
-    def __init__(self, engine: Engine, prompt: Prompt, max_new_tokens: int) -> None:
-        self._engine, self._prompt, self._limit = engine, prompt, max_new_tokens
-        self._cancelled = threading.Event()
-        self.finish_reason: str | None = None
-        self.timings: dict[str, float] = {}
+class EngineBusyError(ValueError):
+    """The queue is full; the message is a sentence for the user."""
 
-    def cancel(self) -> None:
-        self._cancelled.set()
 
-    def __iter__(self) -> Iterator[int]:
-        with self._engine.lock:
-            start = time.perf_counter()
-            count = 0
-            for token in self._engine.tokens(self._prompt, self.timings):
-                if self._cancelled.is_set():
-                    self.finish_reason = "cancelled"
-                    break
-                if token in self._engine.end_ids:
-                    self.finish_reason = "stop"
-                    break
-                if count == 0:
-                    self.timings["first_token_s"] = time.perf_counter() - start
-                count += 1
-                self.timings["new_tokens"] = count
-                yield token
-                if count >= self._limit:
-                    self.finish_reason = "length"
-                    break
-            self.timings["total_s"] = time.perf_counter() - start
+@dataclass(frozen=True)
+class EngineSettings:
+    """Sizes of the engine.
+
+    precision: `int8`, `bfloat16` or `float32` of the lean CPU decoder; `transformers` for the model as it is; None chooses: int8
+      where the language model is LLaMA-shaped and on CPU, else `transformers`.
+    max_active: answers that are written at the same time. max_waiting: answers that may wait for a place.
+    prefill_chunk: tokens of a new prompt between two steps of the others, so that nobody's answer stands still.
+    picture_bytes, region_bytes, prefix_bytes: budgets of the caches; 0 turns one off.
+    """
+
+    precision: str | None = None
+    max_active: int = 8
+    max_waiting: int = 64
+    prefill_chunk: int = 256
+    picture_bytes: int = 256 << 20
+    region_bytes: int = 16 << 20
+    prefix_bytes: int = 256 << 20
+
+
+@dataclass
+class _Running:
+    """An answer in its place: the state of its conversation, the keys of what the state holds, and what is still to be run."""
+
+    generation: Generation
+    keys: list[Hashable]
+    state: Any
+    pending: Tensor | None
+    generator: torch.Generator | None
+    last_token: int | None = None
+    new_tokens: int = 0
+    prefill_s: float = 0.0
 
 
 class Engine:
-    """Prompts to tokens with one model.
+    """Prompts to tokens with one model, for many conversations at once.
+
+    One thread computes: it admits waiting prompts first come, first served, runs them in chunks, and steps all running answers
+    together by one token (continuous batching). It ends by itself when there is nothing to do.
 
     Args:
       model, processor: a pair that belongs together; the model is put into inference mode.
+      settings: sizes.
     """
 
-    def __init__(self, model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
+    def __init__(self, model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, settings: EngineSettings | None = None) -> None:
         self.model = model.eval()
         self.processor = processor
+        self.settings = settings or EngineSettings()
+        self.decoder = choose_decoder(model, self.settings.precision)
+        self.features = FeatureCache(model, self.settings.picture_bytes, self.settings.region_bytes)
+        self.prefixes = PrefixCache(self.settings.prefix_bytes)
         self.end_ids = end_token_ids(model, processor)
         # Turns of a separated style end in text, not in a token.
         self.stop_strings = [processor.style.separator] if processor.style.separator else []
-        self.lock = threading.Lock()
+        self._placeholder_ids = [i for i in (model.config.image_token_id, model.config.region_token_id) if i < self._vocabulary_size]
+        self._waiting: deque[Generation] = deque()
+        self._running: list[_Running] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
 
-    def submit(self, prompt: Prompt, max_new_tokens: int = 256) -> Generation:
-        return Generation(self, prompt, max_new_tokens)
+    @property
+    def _vocabulary_size(self) -> int:
+        return int(self.model.language_model.config.vocab_size)
 
-    def tokens(self, prompt: Prompt, timings: dict[str, float]) -> Iterator[int]:
-        start = time.perf_counter()
-        with torch.inference_mode():
-            embeddings = self._embed(prompt)
-            timings["vision_s"] = time.perf_counter() - start if prompt.picture else 0.0
-            timings["prompt_tokens"] = len(prompt.input_ids)
-            cache = DynamicCache()
-            logits = self._forward(embeddings, cache)
+    @property
+    def waiting_count(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def running_count(self) -> int:
+        return len(self._running)
+
+    def submit(self, prompt: Prompt, sampling: Sampling | None = None) -> Generation:
+        """Queue a prompt; iterate over what is returned.
+
+        Raises:
+          EngineBusyError: as many prompts as may wait are waiting, or the engine is closed.
+        """
+        generation = Generation(prompt, sampling or Sampling(), self._cancelled)
+        with self._changed:
+            if self._closed:
+                raise EngineBusyError("the engine is shutting down and takes no more questions")
+            idle_places = self.settings.max_active - len(self._running)
+            if len(self._waiting) >= self.settings.max_waiting + idle_places:
+                raise EngineBusyError(f"{len(self._waiting)} questions are waiting already; try again in a moment")
+            self._waiting.append(generation)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="gpt4roi-engine", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+        return generation
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Take nothing new and wait for what is there; whether all of it ended in time."""
+        with self._changed:
+            self._closed = True
+            return self._changed.wait_for(lambda: not self._waiting and not self._running, timeout=timeout_s)
+
+    def clear_caches(self) -> None:
+        """Forget every picture, region and prefix."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running)
+            self.features.clear()
+            self.prefixes.clear()
+
+    def _cancelled(self, generation: Generation) -> None:
+        with self._changed:
+            if generation in self._waiting:
+                self._waiting.remove(generation)
+                generation.end("cancelled")
+            self._changed.notify_all()
+
+    # The thread
+
+    def _work(self) -> None:
         while True:
-            token = int(logits.argmax())
-            yield token
+            with self._changed:
+                if not self._waiting and not self._running:
+                    self._changed.wait_for(lambda: bool(self._waiting), timeout=IDLE_S)
+                    if not self._waiting:
+                        self._thread = None
+                        return
+                admitted = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.settings.max_active - len(self._running)))]
+                self._running += [_Running(generation, [], None, None, None) for generation in admitted]
             with torch.inference_mode():
-                ids = torch.tensor([[token]], device=self.model.device)
-                logits = self._forward(self.model.get_input_embeddings()(ids), cache)
+                self._advance()
+            with self._changed:
+                self._running = [one for one in self._running if one.generation.finish_reason is None]
+                self._changed.notify_all()
 
-    def _embed(self, prompt: Prompt) -> Tensor:
+    def _advance(self) -> None:
+        """One chunk of one prompt that is not through yet, then one token for all that are."""
+        for one in self._running:
+            if one.generation.is_cancelled:
+                self._finish(one, "cancelled")
+        fresh = next((one for one in self._running if one.generation.finish_reason is None and one.last_token is None), None)
+        if fresh is not None:
+            self._guarded([fresh], self._prefill_chunk)
+        ready = [one for one in self._running if one.generation.finish_reason is None and one.last_token is not None and one is not fresh]
+        if ready:
+            self._guarded(ready, self._step)
+
+    def _guarded(self, running: list[_Running], work: Any) -> None:
+        try:
+            work(running)
+        except Exception as error:  # the thread serves others too: the one who asked gets the error, the thread lives on
+            logger.exception("an answer failed")
+            for one in running:
+                one.generation.end("error", error)
+
+    def _prefill_chunk(self, running: list[_Running]) -> None:
+        (one,) = running
+        if one.state is None:
+            self._begin(one)
+        start = time.perf_counter()
+        assert one.pending is not None
+        chunk, rest = one.pending[: self.settings.prefill_chunk], one.pending[self.settings.prefill_chunk :]
+        logits = self.decoder.prefill(chunk, one.state)
+        one.prefill_s += time.perf_counter() - start
+        one.pending = rest
+        if not len(rest):
+            one.pending = None
+            one.generation.timings["prefill_s"] = one.prefill_s
+            self._take(one, logits)
+
+    def _begin(self, one: _Running) -> None:
+        """Features, and the longest beginning that was computed before."""
+        generation = one.generation
+        prompt, timings = generation.prompt, generation.timings
+        timings["queue_s"] = time.perf_counter() - generation.submitted_at
+        config = self.model.config
+        one.keys = position_keys(prompt, config.image_token_id, config.region_token_id)
+        length = len(one.keys)
+        common, kept = self.prefixes.longest(one.keys)
+        # The last position is always run: its logits are not kept.
+        common = min(common, length - 1)
+        capacity = length + generation.sampling.max_new_tokens
+        one.state = self.decoder.new_state(capacity) if kept is None or not common else kept.fork(common, capacity)
+        features = self.features.picture(prompt, timings)
+        regions = self.features.boxes(prompt, features, timings)
         ids = torch.tensor([prompt.input_ids], device=self.model.device)
-        if prompt.picture is None:
-            return self.model.embed(ids)
-        features = self.model.get_picture_features(prompt.picture.pixel_values[None].to(self.model.device))
-        boxes = torch.tensor(prompt.region_boxes, dtype=torch.float32).reshape(-1, 4)
-        return self.model.embed(ids, features.image_features, self.model.get_region_features(features, [boxes]))
+        embeddings = self.model.embed(ids, features.image_features if features is not None else None, regions)
+        one.pending = embeddings[0, common:]
+        timings.update(prompt_tokens=length, reused_tokens=common, new_tokens=0)
+        if generation.sampling.temperature > 0:
+            one.generator = torch.Generator()
+            if generation.sampling.seed is None:
+                one.generator.seed()
+            else:
+                one.generator.manual_seed(generation.sampling.seed)
 
-    def _forward(self, embeddings: Tensor, cache: Any) -> Tensor:
-        output = self.model.language_model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return output.logits[0, -1]
+    def _step(self, running: list[_Running]) -> None:
+        tokens = [one.last_token for one in running if one.last_token is not None]
+        logits = self.decoder.step(tokens, [one.state for one in running])
+        for one, row in zip(running, logits, strict=True):
+            one.keys.append(one.last_token)
+            self._take(one, row)
+
+    def _take(self, one: _Running, logits: Tensor) -> None:
+        """Choose the next token and hand it on, or end the answer."""
+        generation, timings = one.generation, one.generation.timings
+        if self._placeholder_ids:
+            logits[self._placeholder_ids] = -torch.inf
+        token = choose(logits.cpu(), generation.sampling, one.generator)
+        if "first_token_s" not in timings:
+            timings["first_token_s"] = time.perf_counter() - generation.submitted_at
+        if token in self.end_ids:
+            self._finish(one, "stop")
+            return
+        one.last_token = token
+        one.new_tokens += 1
+        timings["new_tokens"] = one.new_tokens
+        generation.push(token)
+        if one.new_tokens >= generation.sampling.max_new_tokens:
+            self._finish(one, "length")
+
+    def _finish(self, one: _Running, reason: str) -> None:
+        if one.state is not None and one.state.length:
+            one.state.trim()
+            self.prefixes.keep(one.keys[: one.state.length], one.state)
+        timings = one.generation.timings
+        writing_s = time.perf_counter() - one.generation.submitted_at - timings.get("first_token_s", 0.0)
+        if one.new_tokens > 1 and writing_s > 0:
+            timings["tokens_per_s"] = (one.new_tokens - 1) / writing_s
+        one.generation.end(reason)
+
+
+def choose_decoder(model: GPT4RoIForConditionalGeneration, precision: str | None) -> Decoder:
+    """The fastest decoder that fits the model and its device."""
+    language_model = model.language_model
+    fits = model.device.type == "cpu" and is_supported(language_model)
+    if precision is None:
+        precision = "int8" if fits and language_model.num_parameters() <= MAX_COPIED_PARAMETERS else "transformers"
+    if precision == "transformers":
+        return TransformersDecoder(language_model)
+    if not fits:
+        raise ValueError(f"precision '{precision}' is for LLaMA-shaped language models on CPU; use 'transformers' for this one")
+    return LlamaDecoder(language_model, precision)
 
 
 def end_token_ids(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> frozenset[int]:

@@ -57,7 +57,8 @@ def tiny_model(seed: int = 0, layers: int = 2) -> tuple[GPT4RoIForConditionalGen
         },
         text_config={
             "model_type": "llama",
-            "vocab_size": len(tokenizer),
+            # Placeholders have no row, as in the embedded default.
+            "vocab_size": processor.image_token_id,
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_hidden_layers": layers,
@@ -75,7 +76,7 @@ def tiny_model(seed: int = 0, layers: int = 2) -> tuple[GPT4RoIForConditionalGen
     torch.manual_seed(seed)
     model = GPT4RoIForConditionalGeneration(config)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.normal_(std=0.5 if name.startswith("language_model") else 0.2)
+                parameter.normal_(std=0.5)
     return model.eval(), processor

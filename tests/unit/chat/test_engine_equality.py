@@ -1,0 +1,221 @@
+"""Whatever is kept, the answer is the same: cached against uncached, batched against alone, lean against transformers."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from gpt4roi.chat import RegionChat
+from gpt4roi.conversation import Turn
+from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, Sampling, build_prompt, load_picture
+from gpt4roi.engine.llama_decoder import LlamaDecoder
+
+NO_CACHE = {"picture_bytes": 0, "region_bytes": 0, "prefix_bytes": 0}
+
+
+def random_box(rng: random.Random) -> tuple[float, float, float, float]:
+    x0, y0 = rng.uniform(0, 60), rng.uniform(0, 40)
+    return x0, y0, x0 + rng.uniform(4, 20), y0 + rng.uniform(4, 20)
+
+
+def edit(chat: RegionChat, rng: random.Random, pictures: list[np.ndarray]) -> str | None:
+    """One random edit or question; the answer's text where there is one."""
+    numbers = sorted(chat.regions)
+    act = rng.choice(["ask", "ask", "ask", "add", "move", "remove", "undo", "regenerate", "picture", "reset"])
+    if act == "add" or not numbers:
+        chat.add_region(random_box(rng))
+    elif act == "move":
+        chat.move_region(rng.choice(numbers), random_box(rng))
+    elif act == "remove" and len(numbers) > 1:
+        chat.remove_region(rng.choice(numbers))
+    elif act == "undo" and chat.turns:
+        chat.undo()
+    elif act == "regenerate" and chat.turns:
+        # A mention that was removed since is refused: the question would be another one.
+        try:
+            return chat.regenerate(8).text
+        except ValueError:
+            return None
+    elif act == "picture" and rng.random() < 0.3:
+        chat.set_image(rng.choice(pictures))
+    elif act == "reset" and rng.random() < 0.3:
+        chat.reset()
+    elif act == "ask":
+        named = " and ".join(f"<region{rng.choice(numbers)}>" for _ in range(rng.randint(0, 3)))
+        return chat.ask(f"{rng.choice(['What is', 'Compare', 'Where?'])} {named}!", rng.randint(1, 12)).text
+    return None
+
+
+@pytest.mark.parametrize("precision", ["float32", "transformers"])
+@pytest.mark.parametrize("seed", range(4))
+def test_cached_and_uncached_answers_are_identical_over_random_edits(tiny, precision, seed):
+    pictures = [np.random.default_rng(i).integers(0, 255, (60, 80, 3), dtype=np.uint8) for i in range(2)]
+    cached = RegionChat(*tiny, Engine(*tiny, EngineSettings(precision=precision, prefill_chunk=64)))
+    plain = RegionChat(*tiny, Engine(*tiny, EngineSettings(precision=precision, prefill_chunk=4096, **NO_CACHE)))
+    rngs = random.Random(seed), random.Random(seed)
+    for chat in (cached, plain):
+        chat.set_image(pictures[0])
+    answers = reused = 0
+    for _ in range(40):
+        first, second = (edit(chat, rng, pictures) for chat, rng in zip((cached, plain), rngs, strict=True))
+        assert first == second
+        assert cached.turns == plain.turns
+        if first is not None:
+            answers += 1
+            reused += cached.last_answer.timings["reused_tokens"] > 0
+            assert plain.last_answer.timings["reused_tokens"] == 0
+            assert plain.last_answer.timings["picture_cached"] == 0
+    assert answers >= 5
+    assert reused >= 3
+
+
+def test_lean_float32_is_the_model_itself(tiny):
+    model, processor = tiny
+    pixels = np.random.default_rng(1).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    question = "What is <region1> beside <region2>?"
+    boxes = [(1, 1, 30, 30), (20, 20, 70, 55)]
+    batch = processor(pixels, question, boxes, add_generation_prompt=True)
+    expected = model.generate(**batch, max_new_tokens=24, do_sample=False, eos_token_id=processor.tokenizer.eos_token_id)
+    prompt = build_prompt(processor, [Turn("user", question)], load_picture(pixels, processor), dict(enumerate(boxes, 1)))
+    assert prompt.input_ids == batch["input_ids"][0].tolist()
+    for precision in ("float32", "transformers"):
+        engine = Engine(model, processor, EngineSettings(precision=precision))
+        tokens = list(engine.submit(prompt, Sampling(24)))
+        assert tokens == [token for token in expected[0, len(prompt.input_ids) :].tolist() if token not in engine.end_ids]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_low_precision_logits_are_close(tiny, precision):
+    language_model = tiny[0].language_model
+    exact, lean = LlamaDecoder(language_model, "float32"), LlamaDecoder(language_model, precision)
+    embeddings = torch.randn(12, 32, generator=torch.Generator().manual_seed(0)) * 0.5
+    with torch.inference_mode():
+        states = [decoder.new_state(20) for decoder in (exact, lean)]
+        rows = [decoder.prefill(embeddings, state) for decoder, state in zip((exact, lean), states, strict=True)]
+        rows += [decoder.step([7], [state])[0] for decoder, state in zip((exact, lean), states, strict=True)]
+    for reference, approximate in ((rows[0], rows[1]), (rows[2], rows[3])):
+        assert torch.corrcoef(torch.stack([reference, approximate]))[0, 1] > 0.995
+
+
+@pytest.mark.parametrize("precision", ["float32", "transformers"])
+def test_batched_answers_are_those_given_alone(tiny, precision):
+    model, processor = tiny
+    pixels = np.random.default_rng(2).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    picture = load_picture(pixels, processor)
+    rng = random.Random(5)
+    prompts = [
+        build_prompt(processor, [Turn("user", f"{'Say more. ' * i}What is <region1>?")], picture, {1: random_box(rng)}) for i in range(6)
+    ]
+    alone = Engine(model, processor, EngineSettings(precision=precision, max_active=1, **NO_CACHE))
+    expected = [list(alone.submit(prompt, Sampling(20))) for prompt in prompts]
+    together = Engine(model, processor, EngineSettings(precision=precision, max_active=4, prefill_chunk=32))
+    generations = [together.submit(prompt, Sampling(20)) for prompt in prompts]
+    assert [list(generation) for generation in generations] == expected
+
+
+def test_moving_a_region_invalidates_only_what_follows_its_mention(chat, tiny):
+    _, processor = tiny
+    chat.add_region((0, 0, 20, 20))
+    chat.add_region((30, 30, 60, 50))
+    chat.ask("First <region1>", 4)
+    second = chat.ask("Then <region2>", 4)
+    assert second.timings["regions_encoded"] == 1
+    assert second.timings["regions_cached"] == 1
+    chat.move_region(2, (31, 30, 60, 50))
+    again = chat.regenerate(4)
+    prompt = build_prompt(processor, [*chat.turns[:2], Turn("user", "Then <region2>")], chat._picture, chat.regions)
+    mention = max(i for i, token in enumerate(prompt.input_ids) if token == processor.region_token_id)
+    assert again.timings["reused_tokens"] == mention
+    assert (again.timings["regions_encoded"], again.timings["regions_cached"], again.timings["picture_cached"]) == (1, 1, 1)
+
+
+def test_cancelling_frees_the_place_at_once(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor, EngineSettings(max_active=1, max_waiting=2))
+    prompt = build_prompt(processor, [Turn("user", "Hello")])
+    running = engine.submit(prompt, Sampling(1500))
+    next(iter(running))
+    waiting = [engine.submit(prompt, Sampling(3)) for _ in range(2)]
+    with pytest.raises(EngineBusyError, match="waiting already"):
+        engine.submit(prompt)
+    waiting[0].cancel()
+    assert list(waiting[0]) == []
+    assert waiting[0].finish_reason == "cancelled"
+    third = engine.submit(prompt, Sampling(3))
+    running.cancel()
+    assert len(list(waiting[1])) == 3
+    assert len(list(third)) == 3
+    assert running.timings["new_tokens"] < 1500
+
+
+def test_everybody_is_served_while_a_long_answer_is_written(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor, EngineSettings(max_active=4))
+    prompt = build_prompt(processor, [Turn("user", "Hello")])
+    long = engine.submit(prompt, Sampling(1500))
+    short = engine.submit(prompt, Sampling(5))
+    assert len(list(short)) == 5
+    assert long.finish_reason is None
+    long.cancel()
+
+
+def test_close_waits_for_what_is_there_and_takes_nothing_new(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor)
+    prompt = build_prompt(processor, [Turn("user", "Hello")])
+    generation = engine.submit(prompt, Sampling(30))
+    assert engine.close(timeout_s=20)
+    assert len(list(generation)) == 30
+    with pytest.raises(EngineBusyError, match="shutting down"):
+        engine.submit(prompt)
+
+
+def test_budgets_bound_the_caches(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor, EngineSettings(picture_bytes=40_000, region_bytes=300, prefix_bytes=200_000))
+    chat = RegionChat(model, processor, engine)
+    for index in range(6):
+        chat.set_image(np.random.default_rng(index).integers(0, 255, (60, 80, 3), dtype=np.uint8))
+        for _ in range(4):
+            chat.add_region(random_box(random.Random(index)))
+        chat.ask("See <region1> <region2> <region3> <region4>", 6)
+        assert engine.features.pictures.used_bytes <= 40_000
+        assert engine.features.regions.used_bytes <= 300
+        assert engine.prefixes.used_bytes <= 200_000
+    assert len(engine.features.pictures) >= 1
+
+
+def test_sampling_is_reproducible_by_seed(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor)
+    prompt = build_prompt(processor, [Turn("user", "Hello")])
+    draws = [list(engine.submit(prompt, Sampling(20, temperature=3.0, top_p=0.95, seed=seed))) for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_many_threads_share_one_engine(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor, EngineSettings(precision="float32", max_active=3))
+    pixels = [np.random.default_rng(i).integers(0, 255, (60, 80, 3), dtype=np.uint8) for i in range(6)]
+
+    def talk(index: int, texts: dict[int, str]) -> None:
+        chat = RegionChat(model, processor, engine)
+        chat.set_image(pixels[index])
+        chat.add_region((1, 1, 40 + index, 50))
+        texts[index] = chat.ask("What is <region1>?", 10).text + chat.ask("And?", 10).text
+
+    together: dict[int, str] = {}
+    threads = [threading.Thread(target=talk, args=(index, together)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone: dict[int, str] = {}
+    for index in range(6):
+        talk(index, alone)
+    assert together == alone
+    assert len(set(together.values())) == 6
