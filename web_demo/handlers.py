@@ -278,8 +278,8 @@ def _open_html(session: Session, waiting: str, draft: str | None, again: bool = 
     return chat_html(turns, timings, question=session.open_question, draft=draft, waiting=waiting)
 
 
-def _with_error(session: Session, **errors: str) -> ChatView:
-    return ChatView(view(session).html, **errors)
+def _with_error(session: Session, question_error: str = "", box_error: str = "") -> ChatView:
+    return ChatView(view(session).html, question_error=question_error, box_error=box_error)
 
 
 def sentence(error: Exception) -> str:

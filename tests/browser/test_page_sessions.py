@@ -16,12 +16,12 @@ from tests.browser.page_driver import PageDriver
 
 @pytest.fixture(scope="module")
 def slow_server(servers: Callable[..., Server]) -> Server:
-    """Answers that take about six seconds."""
-    return servers("tests.browser.double_demo", "--pause", "0.25")
+    """Answers that take about eight seconds."""
+    return servers("tests.browser.double_demo", "--pause", "0.35")
 
 
 def test_the_page_opens_while_the_model_loads(servers: Callable[..., Server], open_tab: Callable[..., PageDriver], artifacts: Path) -> None:
-    tab = open_tab(servers("tests.browser.double_demo", "--load-seconds", "12"))
+    tab = open_tab(servers("tests.browser.double_demo", "--load-seconds", "15"))
     status = tab.page.locator("#status")
     expect(status).to_contain_text("Fetching the weights")
     # Boxes are drawn and questions asked meanwhile; the question waits and says for what.
