@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import pytest
+
+from gpt4roi.data.colours import COLOURS
+from gpt4roi.data.embedded_mix import ASK, Writer, colour_words, conversation, with_article
+
+LABELS = ("dog", "cat", "apple", "rice", "person")
+
+
+def colours(**shares: float) -> list[float]:
+    return [shares.get(name, 0.0) for name in COLOURS]
+
+
+def record(count: int = 3) -> dict[str, Any]:
+    boxes = [(0, 0, 20, 20), (60, 50, 100, 100), (10, 60, 30, 90)]
+    names = ("dog", "cat", "dog")
+    return {
+        "image": "a.jpg", "size_wh": [100, 100], "source": "coco_small", "captions": ["A dog and a cat."],
+        "regions": [{"box_xyxy": list(b), "label": n, "colours": colours(red=0.7, blue=0.3)} for b, n in zip(boxes[:count], names, strict=False)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("label", "text"), [("dog", "a dog"), ("apple", "an apple"), ("rice", "rice"), ("scissors", "scissors")])
+def test_articles(label: str, text: str) -> None:
+    assert with_article(label) == text
+
+
+@pytest.mark.parametrize(
+    ("shares", "text"),
+    [({"red": 1.0}, "Mostly red."), ({"red": 0.6, "blue": 0.4}, "Mostly red and some blue."), ({"red": 0.9, "blue": 0.1}, "Mostly red.")],
+)
+def test_colour_words(shares: dict[str, float], text: str) -> None:
+    assert colour_words(colours(**shares)) == text
+
+
+def test_the_same_seed_gives_the_same_conversation_and_others_differ() -> None:
+    one, same, other = (conversation(record(), random.Random(seed), LABELS, 6) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_mentions_stay_within_the_regions_and_turns_alternate() -> None:
+    for seed in range(200):
+        sample = conversation(record(), random.Random(seed), LABELS, 6)
+        assert [turn["role"] for turn in sample["conversation"]] == ["user", "assistant"] * (len(sample["conversation"]) // 2)
+        for turn in sample["conversation"]:
+            assert "{" not in turn["content"]
+            assert all(1 <= int(n) <= len(sample["regions"]) for n in re.findall(r"<region(\d+)>", turn["content"]))
+
+
+def test_yes_and_no_are_true() -> None:
+    for seed in range(100):
+        writer = Writer(record(1), random.Random(seed), record(1)["regions"], LABELS)
+        writer.yes_no()
+        question, answer = (turn["content"] for turn in writer.turns)
+        assert answer.startswith("Yes") == ("dog" in question)
+        assert "a dog" in answer
+
+
+def test_relations_are_true_of_the_boxes() -> None:
+    regions = record(2)["regions"]
+    for seed in range(300):
+        writer = Writer(record(2), random.Random(seed), regions, LABELS)
+        writer.relation()
+        question, answer = (turn["content"] for turn in writer.turns)
+        if answer in ("<region1>.", "<region2>."):
+            # Region 1 is the small one at the top left.
+            first = any(word in question for word in ("left", "higher", "top", "above", "smaller", "less space"))
+            assert answer == ("<region1>." if first else "<region2>."), question
+
+
+def test_one_region_is_not_asked_the_same_thing_twice() -> None:
+    names = set(ASK["name"]) | set(ASK["name_next"])
+    for seed in range(100):
+        sample = conversation(record(1), random.Random(seed), LABELS, 3)
+        asked = [turn["content"].replace("<region1>", "{a}") for turn in sample["conversation"] if turn["role"] == "user"]
+        assert sum(question in names for question in asked) <= 1
