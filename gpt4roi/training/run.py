@@ -34,6 +34,8 @@ from gpt4roi.training.export import export_checkpoint, load_start
 from gpt4roi.training.features import CachedFeaturesProcessor, FeatureCache, tower_fingerprint
 from gpt4roi.training.hardware import flops_per_token, is_bf16_fast, peak_flops
 from gpt4roi.training.parts import count_parameters
+from gpt4roi.training.report import ReportCallback
+from gpt4roi.training.samples import SAMPLES_NAME, SampleAnswers, fixed_questions
 from gpt4roi.training.trainer import CLOCK_NAME, RegionTrainer, checkpoints, eval_batches, step_of
 
 FINAL_NAME = "model"
@@ -105,6 +107,10 @@ def prepare(config: TrainConfig, *, resume_seconds: float = 0.0, extra_callbacks
     trainer.callback_handler.callbacks.insert(0, throughput)
     for callback in (ProgressCallback(clock), *extra_callbacks):
         trainer.add_callback(callback)
+    questions = fixed_questions(config, eval_samples)
+    if questions:
+        trainer.add_callback(SampleAnswers(questions, processor, Path(config.output_dir)))
+    trainer.add_callback(ReportCallback(Path(config.output_dir)))
     return Prepared(config, model, processor, data, eval_samples, trainer, clock, clock_callback)
 
 
@@ -218,6 +224,7 @@ def train(config: TrainConfig, *, resume: bool = True, overwrite: bool = False) 
     if overwrite and rank == 0:
         for path in [*output.glob("checkpoint-*"), *output.glob("partial-*"), output / FINAL_NAME, output / "tensorboard"]:
             shutil.rmtree(path, ignore_errors=True)
+        (output / SAMPLES_NAME).unlink(missing_ok=True)
     last = checkpoint_to_resume(config) if resume and not overwrite else None
     if last is None and checkpoints(output) and not overwrite:
         raise ConfigError(f"'{output}' already holds checkpoints; go on with --resume, or start anew with --overwrite")
