@@ -99,8 +99,9 @@ class ModelPredictor:
             num_beams=1,
             pad_token_id=processor.tokenizer.pad_token_id,
             eos_token_id=_stop_tokens(model, processor),
+            **({"stop_strings": processor.stop_strings, "tokenizer": processor.tokenizer} if processor.stop_strings else {}),
         )
-        return [processor.decode(row).split(processor.style.separator or "\0")[0].strip() for row in new_tokens]
+        return [processor.decode(row) for row in new_tokens]
 
     @torch.inference_mode()
     def score_options(self, item: Item, options: Sequence[str]) -> list[OptionScore]:
