@@ -38,15 +38,22 @@ def read_coco_detection(
     if unknown:
         raise DataError(f"class labels cannot answer '{unknown[0]}'; the roles are {', '.join(LABEL_ROLES)}")
     file, folder = CocoFile(Path(annotations), needs={"annotations": ("category_id",)}), Path(images)
+    names = [spoken(name) for name in file.categories.values()]
     samples = SampleList()
     for image_id, image in file.images.items():
-        regions = [Region(box, file.name(annotation)) for box, annotation in file.boxes(image, samples.left_out, min_side=min_side)]
+        boxes = file.boxes(image, samples.left_out, min_side=min_side)
+        regions = [Region(box, spoken(file.name(annotation))) for box, annotation in boxes]
         if not regions:
             samples.left_out["pictures without a usable box"] += 1
         size = file.size_wh(image)
         for part, chunk in enumerate(shuffled_chunks(regions, max_regions, seed, image_id)):
             sample_id = f"{file.path.stem}:{image_id}:{part}"
-            exchanges = questions_about_labels(chunk, roles, size, list(file.categories.values()), seed, sample_id)
+            exchanges = questions_about_labels(chunk, roles, size, names, seed, sample_id)
             path = picture_path(folder, image["file_name"])
             samples.append(dialogue_sample(path, chunk, exchanges, sample_id=sample_id, image_size_wh=size, seed=seed))
     return samples
+
+
+def spoken(class_name: str) -> str:
+    """LVIS writes `ski_pole` and `traffic_light`; people do not."""
+    return class_name.replace("_", " ")
