@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpt4roi.engine.decoder import Decoder, TransformersDecoder
 from gpt4roi.engine.features import FeatureCache, position_keys
-from gpt4roi.engine.generation import Generation, Sampling, choose
+from gpt4roi.engine.generation import Generation, Sampling, Sink, choose
 from gpt4roi.engine.llama_decoder import LlamaDecoder, is_supported
 from gpt4roi.engine.prefix_cache import PrefixCache
 from gpt4roi.engine.prompt import Prompt
@@ -105,13 +105,13 @@ class Engine:
     def running_count(self) -> int:
         return len(self._running)
 
-    def submit(self, prompt: Prompt, sampling: Sampling | None = None) -> Generation:
-        """Queue a prompt; iterate over what is returned.
+    def submit(self, prompt: Prompt, sampling: Sampling | None = None, sink: Sink | None = None) -> Generation:
+        """Queue a prompt; iterate over what is returned, or give a `sink` that is called from the engine's thread instead.
 
         Raises:
           EngineBusyError: as many prompts as may wait are waiting, or the engine is closed.
         """
-        generation = Generation(prompt, sampling or Sampling(), self._cancelled)
+        generation = Generation(prompt, sampling or Sampling(), self._cancelled, sink)
         with self._changed:
             if self._closed:
                 raise EngineBusyError("the engine is shutting down and takes no more questions")

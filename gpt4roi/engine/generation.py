@@ -13,6 +13,9 @@ from torch import Tensor
 
 from gpt4roi.engine.prompt import Prompt
 
+# Takes each token, then None or an error.
+Sink = Callable[[int | Exception | None], None]
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -56,7 +59,7 @@ class Generation:
     timings: seconds and counts, complete when the iteration ends.
     """
 
-    def __init__(self, prompt: Prompt, sampling: Sampling, on_cancel: Callable[[Generation], None]) -> None:
+    def __init__(self, prompt: Prompt, sampling: Sampling, on_cancel: Callable[[Generation], None], sink: Sink | None = None) -> None:
         self.prompt = prompt
         self.sampling = sampling
         self.timings: dict[str, float] = {}
@@ -64,6 +67,7 @@ class Generation:
         self.submitted_at = time.perf_counter()
         self._on_cancel = on_cancel
         self._tokens: queue.SimpleQueue[int | Exception | None] = queue.SimpleQueue()
+        self._put: Sink = sink if sink is not None else self._tokens.put
         self._cancelled = threading.Event()
 
     @property
@@ -88,10 +92,10 @@ class Generation:
     # The engine's side
 
     def push(self, token: int) -> None:
-        self._tokens.put(token)
+        self._put(token)
 
     def end(self, reason: str, error: Exception | None = None) -> None:
         if self.finish_reason is None:
             self.finish_reason = reason
             self.timings["total_s"] = time.perf_counter() - self.submitted_at
-            self._tokens.put(error)
+            self._put(error)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from gpt4roi.models import GPT4RoIProcessor
-from gpt4roi.pictures import PictureLike, open_picture
+from gpt4roi.pictures import MAX_PIXELS, PictureLike, open_picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,13 @@ class Picture:
     pixel_values: Tensor
 
 
-def load_picture(picture: PictureLike, processor: GPT4RoIProcessor) -> Picture:
+def load_picture(picture: PictureLike, processor: GPT4RoIProcessor, max_pixels: int = MAX_PIXELS) -> Picture:
     """Anything that is a picture, decoded and resized once.
 
     Raises:
       PictureError: missing, broken, too large, or not a picture.
     """
-    rgb = open_picture(picture)
+    rgb = open_picture(picture, max_pixels)
     return Picture(picture_key(picture, rgb), rgb.size, processor.image_processor(rgb))
 
 

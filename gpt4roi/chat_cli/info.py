@@ -1,0 +1,72 @@
+"""`gpt4roi info`: versions, devices, where the weights are, whether they are whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("gpt4roi", "torch", "torchvision", "transformers", "timm", "safetensors", "pillow", "gradio", "fastapi", "peft", "deepspeed")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default=None, help="also describe this model folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    report = describe(args.model)
+    if args.json:
+        print(json.dumps(report, indent=2))
+        return 0
+    for section, values in report.items():
+        print(section)
+        for name, value in values.items() if isinstance(values, dict) else [("", values)]:
+            print(f"  {name:<22} {json.dumps(value) if isinstance(value, (dict, list)) else value}")
+    return 0
+
+
+def describe(model: str | None = None) -> dict[str, Any]:
+    """Everything the command prints, JSON-ready.
+
+    Raises:
+      FileNotFoundError: `model` is no folder.
+    """
+    import torch
+
+    from gpt4roi import __version__
+    from gpt4roi.models import embedded
+
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = __version__ if name == "gpt4roi" else None
+    report: dict[str, Any] = {
+        "versions": versions,
+        "devices": {
+            "cpu": platform.processor() or platform.machine(),
+            "cpu_count": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+        "embedded": {
+            "trained_tensors": str(embedded.ASSETS / "model.safetensors"),
+            "trained_tensors_whole": embedded.is_whole(),
+            "base_language_model": str(embedded.base_dir()),
+            "base_language_model_ready": embedded.is_base_ready(),
+        },
+    }
+    if model is not None:
+        if not Path(model).is_dir():
+            raise FileNotFoundError(f"'{model}' is not a folder; give a model folder")
+        from gpt4roi.models.summary import summarise
+
+        report["model"] = summarise(model)
+    return report

@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default=None, help="a model folder or a hub id; without it the embedded default")
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 …; without it CUDA where there is one")
+    parser.add_argument(
+        "--precision",
+        choices=("int8", "bfloat16", "float32", "transformers"),
+        default=None,
+        help="arithmetic of the language model; without it int8 on CPU (fastest), the model's own elsewhere",
+    )
+
+
+def add_box_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--box",
+        action="append",
+        default=[],
+        metavar="x0,y0,x1,y1",
+        help="a box in pixels of the picture; the first is <region1>, the next <region2> …",
+    )

@@ -1,0 +1,143 @@
+"""The FastAPI application: routes and nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from gpt4roi import __version__
+from gpt4roi.engine import Engine, EngineBusyError
+from gpt4roi.serving.answering import Answering
+from gpt4roi.serving.conversation_of import Job, build_job, parse_request
+from gpt4roi.serving.errors import ApiError
+from gpt4roi.serving.limits import check_key, read_body
+from gpt4roi.serving.metrics import CountRequests, Metrics
+from gpt4roi.serving.pictures import PictureStore
+from gpt4roi.serving.schema import request_documentation
+from gpt4roi.serving.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+RETRY_AFTER_S = 2
+DRAIN_S = 60.0
+
+
+def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
+    """The API on one engine."""
+    pictures = PictureStore(engine.processor, settings)
+    metrics = Metrics(engine)
+    started = int(time.time())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(engine.close, DRAIN_S)
+
+    app = FastAPI(
+        title="GPT4RoI",
+        version=__version__,
+        description="Draw boxes on a picture and talk about them. OpenAI-compatible; regions are content parts, `<region1>` in texts.",
+        lifespan=lifespan,
+    )
+
+    app.add_middleware(CountRequests, metrics=metrics)
+
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def not_found(request: Request, error: HTTPException) -> JSONResponse:
+        return ApiError(error.status_code, str(error.detail)).response()
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        logger.error("the request failed", exc_info=error)
+        return ApiError(500, "the answer failed; the server's log says why").response()
+
+    @app.get("/healthz", summary="Whether the server takes questions")
+    async def healthz() -> dict[str, Any]:
+        return {"status": "ok", "model": settings.model_name, "waiting": engine.waiting_count, "running": engine.running_count}
+
+    @app.get("/metrics", summary="Prometheus metrics")
+    async def show_metrics(request: Request) -> Response:
+        check_key(request, settings)
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models", summary="The one model")
+    async def models(request: Request) -> dict[str, Any]:
+        check_key(request, settings)
+        return {"object": "list", "data": [_model_card(settings, started)]}
+
+    @app.get("/v1/models/{name:path}", summary="One model")
+    async def model(name: str, request: Request) -> dict[str, Any]:
+        check_key(request, settings)
+        if name != settings.model_name:
+            raise ApiError(404, f"there is no model '{name[:80]}' here; there is '{settings.model_name}'", "model")
+        return _model_card(settings, started)
+
+    @app.post("/v1/chat/completions", summary="Ask about boxes on a picture", openapi_extra=request_documentation(), response_model=None)
+    async def chat_completions(request: Request) -> Response:
+        check_key(request, settings)
+        wanted = parse_request(await read_body(request, settings))
+        try:
+            job = await run_in_threadpool(build_job, wanted, engine, pictures, settings)
+        except ValueError as error:
+            raise ApiError(400, str(error)) from error
+        try:
+            answering = Answering(engine, job, settings.timeout_s)
+        except EngineBusyError as error:
+            raise ApiError(429, str(error), retry_after_s=RETRY_AFTER_S) from error
+        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": settings.model_name}
+        if wanted.stream:
+            with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
+            return StreamingResponse(_events(answering, job, head, with_usage), media_type="text/event-stream")
+        async for _ in answering.pieces(request.is_disconnected):
+            pass
+        _record(answering, job)
+        message = {"role": "assistant", "content": answering.text, "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": answering.finish_reason, "logprobs": None}
+        return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": answering.usage()})
+
+    async def _events(answering: Answering, job: Job, head: dict[str, Any], with_usage: bool) -> AsyncIterator[str]:
+        def event(delta: dict[str, str] | None, finish_reason: str | None = None, **more: Any) -> str:
+            choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}]
+            return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': choices, **more}, ensure_ascii=False)}\n\n"
+
+        try:
+            yield event({"role": "assistant", "content": ""})
+            async for piece in answering.pieces():
+                yield event({"content": piece})
+            yield event({}, answering.finish_reason)
+            if with_usage:
+                yield event(None, usage=answering.usage())
+        except ApiError as error:
+            yield f"data: {json.dumps(error.body())}\n\n"
+        except Exception:  # the status has been sent; an event is all that can still be said
+            logger.exception("the answer failed")
+            yield f"data: {json.dumps(ApiError(500, 'the answer failed; the server log says why').body())}\n\n"
+        else:
+            yield "data: [DONE]\n\n"
+        finally:
+            answering.cancel()
+            _record(answering, job)
+
+    def _record(answering: Answering, job: Job) -> None:
+        metrics.record_answer(answering.timings)
+        if settings.log_texts:
+            logger.info("question %r answer %r", job.question, answering.text)
+
+    return app
+
+
+def _model_card(settings: ServerSettings, started: int) -> dict[str, Any]:
+    return {"id": settings.model_name, "object": "model", "created": started, "owned_by": "gpt4roi"}
