@@ -14,7 +14,6 @@ from gpt4roi.data.mixture import estimated_length
 from gpt4roi.data.sample import Sample
 from gpt4roi.data.truncation import TruncationReport, fit_to_length
 
-
 # So many samples in a row that are too long are a wrong length, not bad luck.
 MAX_MISFITS = 1000
 
