@@ -74,6 +74,7 @@ class PyramidTower(nn.Module):
         self.level_channels = [channels[index] for index in self.order]
         height, width = config.image_size_hw
         self.grid_hw = (-(-height // max(reductions)), -(-width // max(reductions)))
+        self.train(False)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, list[Tensor]]:
         # Depthwise convolutions on CPU are several times faster with channels last.
