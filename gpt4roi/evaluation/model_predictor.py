@@ -88,7 +88,8 @@ class ModelPredictor:
             embeddings[row, longest - len(prompt) :] = prompt
             mask[row, longest - len(prompt) :] = 1
         # A checkpoint may bring sampling settings of its own; every protocol here is greedy.
-        new_tokens = model.language_model.generate(
+        language_model: Any = model.language_model
+        new_tokens = language_model.generate(
             inputs_embeds=embeddings,
             attention_mask=mask,
             max_new_tokens=self.max_new_tokens,

@@ -143,9 +143,8 @@ class EmbeddedSuite(Task):
                 chosen = [(item, value) for item, value in pairs if group in item.extra["groups"]]
                 figures[f"{kind}/{group}"] = self._figure(kind, chosen)
                 if kind == "name":
-                    figures[f"name_strict/{group}"] = mean_figure(
-                        [float(bool(v and v["strict"])) for _, v in chosen], [item for item, _ in chosen]
-                    )
+                    strict = [float(bool(value and value["strict"])) for _, value in chosen]
+                    figures[f"name_strict/{group}"] = mean_figure(strict, [item for item, _ in chosen], figures[f"name/{group}"].chance)
             for phrasing in phrasings:
                 figures[f"{kind}/{phrasing}"] = self._figure(
                     kind, [(item, value) for item, value in pairs if item.extra["phrasing"] == phrasing]
