@@ -5,7 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    "demo": ["gradio>=6.0", "gradio_image_annotation>=0.5.4"],
+    "demo": ["gradio>=6.31", "scikit-image>=0.22"],
+    "data": ["supervision>=0.25", "pycocotools>=2.0.8"],
     "train": ["peft>=0.17", "tensorboard>=2.15", "matplotlib>=3.8"],
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["pycocotools>=2.0.8", "pycocoevalcap>=1.2", "matplotlib>=3.8", "scipy>=1.11"],
@@ -31,7 +32,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["gpt4roi", "gpt4roi.*", "web_demo", "web_demo.*"]),
-    package_data={"gpt4roi": ["assets/**/*", "**/*.json"], "web_demo": ["*.css", "*.js", "examples/*"]},
+    package_data={"gpt4roi": ["assets/embedded/*", "evaluation/*.json"], "web_demo": ["static/*"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

@@ -36,7 +36,7 @@ prepare_browser() {
     export GPT4ROI_BROWSER
 }
 
-prepare_environment demo,train,deepspeed,eval,serve,test
+prepare_environment demo,data,train,deepspeed,eval,serve,test
 prepare_browser
 say "lint"
 .venv/bin/ruff check .
