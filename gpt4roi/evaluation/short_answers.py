@@ -58,8 +58,8 @@ def colours_in(text: str) -> list[str]:
 def relation_matches(answer: str, acceptable: Sequence[str]) -> bool:
     """Whether the answer says one of the acceptable relations and does not contradict it.
 
-    An acceptable answer that is a region ("<region2>") is met when it is the first region that the answer mentions. Any
-    other is met when its words occur in the answer in one run and no opposite of them does.
+    An acceptable answer that is a region ("<region2>") is met when it is the first region that the answer mentions; yes or no, as
+    `yes_or_no` reads the answer ("No, it is not above it" is no). Any other is met when its words occur in the answer in one run and no opposite of them does.
     """
     regions = _REGION.findall(answer)
     words = f" {_phrase(answer)} "
@@ -70,6 +70,10 @@ def relation_matches(answer: str, acceptable: Sequence[str]) -> bool:
                 return True
             continue
         phrase = _phrase(text)
+        if phrase in ("yes", "no"):
+            if yes_or_no(answer) == phrase:
+                return True
+            continue
         if phrase and (words.strip() == phrase or (f" {phrase} " in words and not _contradicted(phrase, words))):
             return True
     return False

@@ -142,6 +142,8 @@ def test_colours(answer: str, colours: list[str]) -> None:
         ("Region 2 is larger.", ["<region2>"], True),
         ("Region 1 is larger than region 2.", ["<region2>"], False),
         ("region2", ["<region2>", "region 2"], True),
+        ("No, region 1 is not above region 2.", ["no"], True),
+        ("Yes, it is.", ["no"], False),
         ("", ["left"], False),
     ],
 )
