@@ -198,6 +198,8 @@ def main() -> None:
     writer.relations(args.per_kind)
     writer.colours(args.per_kind)
     writer.refusals(args.refusals)
+    # Questions about one picture one after the other, so that its features are computed once.
+    writer.items.sort(key=lambda item: item["image"])
     with open(args.items, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(item) + "\n" for item in writer.items)
     unseen = sum(len(texts) for texts in UNSEEN.values())
