@@ -57,7 +57,7 @@ def estimate(prepared: Prepared, timed_steps: int = 2) -> list[str]:
             seconds.append(time.monotonic() - started)
             tokens += int(inputs["attention_mask"].sum())
         print(
-            f"batch {index}: {len(inputs['sample_ids'])} samples, loss {float(loss):.3f}, {time.monotonic() - started:.1f} s",
+            f"batch {index}: {len(inputs['sample_ids'])} samples, loss {float(loss.detach()):.3f}, {time.monotonic() - started:.1f} s",
             file=sys.stderr,
         )
     # ru_maxrss is in KiB on Linux and counts the interpreter and libraries too.

@@ -123,7 +123,7 @@ class RegionTrainer(Trainer):
         outputs = self._forward(model, inputs, count)
         loss = outputs.loss
         if not bool(torch.isfinite(loss)):
-            raise NonFiniteLossError(self._describe_bad_batch(inputs, float(loss)))
+            raise NonFiniteLossError(self._describe_bad_batch(inputs, float(loss.detach())))
         # DDP and DeepSpeed average gradients over ranks; the count above is already that of all ranks.
         loss = loss * self.args.world_size
         return (loss, outputs) if return_outputs else loss

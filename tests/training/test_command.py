@@ -1,0 +1,77 @@
+"""`gpt4roi train` as a user meets it: dry run, mistakes as sentences, Ctrl-C, export."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpt4roi.cli import main
+from tests.training.tiny import losses, write_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_dry_run_tells_everything_and_writes_nothing(workplace, capsys):
+    path = write_config(workplace)
+    before = sorted(workplace.rglob("*"))
+    assert main(["train", str(path), "--dry-run", "--batch-size", "2"]) == 0
+    shown = capsys.readouterr().out
+    for expected in ("batch_size: 2", "jsonl: 12 samples", "region_encoder:", "language_model: ", "samples, none shortened", "memory: weights",
+                     "time: ", "the whole run: about"):  # fmt: skip
+        assert expected in shown
+    assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "batchsize=2"], "unknown config key 'batchsize'; did you mean 'batch_size'?"),
+        (["--set", "data=[{reader: jsonl, annotations: none.jsonl}]"], "there is no such file"),
+        (["--model", "/nowhere/at/all"], "neither 'embedded' nor a folder nor a hub id"),
+        (["--set", "parts.language_model.lora.targets=[nothing]"], "parts.language_model.lora.targets"),
+        (["--deepspeed", "zero9.json"], "deepspeed: there is no file 'zero9.json'"),
+        (["--export", "nowhere"], "'nowhere' is not a checkpoint of gpt4roi train"),
+    ],
+)
+def test_mistakes_are_sentences(workplace, capsys, options, message):
+    assert main(["train", str(write_config(workplace)), *options]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown and "Traceback" not in shown
+    assert not list(workplace.glob("out/checkpoint-*"))
+
+
+def test_a_finished_run_is_neither_mixed_with_another_nor_lost(workplace, capsys):
+    path = write_config(workplace, max_steps=1)
+    assert main(["train", str(path)]) == 0
+    assert main(["train", str(path), "--learning-rate", "1"]) == 2
+    assert "holds checkpoints of a run with another learning_rate" in capsys.readouterr().err
+    assert main(["train", str(path), "--no-resume"]) == 2
+    assert "already holds checkpoints" in capsys.readouterr().err
+    assert main(["train", str(path), "--learning-rate", "1", "--overwrite"]) == 0
+
+
+@pytest.mark.multiprocess
+def test_ctrl_c_saves_and_the_same_command_goes_on(workplace):
+    path = write_config(workplace, max_steps=100_000, save_steps=100_000)
+    command = [sys.executable, "-m", "gpt4roi.cli", "train", str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step 2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=120)
+    assert process.returncode == 130 and "interrupted and saved; the same command goes on from step" in shown
+    saved = list((workplace / "out").glob("checkpoint-*"))
+    assert len(saved) == 1
+    step = int(saved[0].name.rpartition("-")[2])
+    started = time.monotonic()
+    assert main(["train", str(path), "--max-steps", str(step + 2)]) == 0
+    assert max(losses(workplace / "out")) == step + 2 and time.monotonic() - started < 120
+    assert json.loads((workplace / "out" / "model" / "training.json").read_text(encoding="utf-8"))["checkpoint"] == f"checkpoint-{step + 2}"
