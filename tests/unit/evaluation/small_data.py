@@ -166,7 +166,8 @@ def suite(folder: Path) -> Request:
     records = []
     for number in range(6):
         picture(folder, f"{number}.jpg", seed=number)
-        for k, (kind, question, answers) in enumerate(questions):
+        for k, (kind, question, wanted) in enumerate(questions):
+            answers = ["right"] if number % 3 == 0 and wanted[:1] == ["left"] else wanted
             records.append({"id": f"{number}-{k}", "image": f"{number}.jpg", "kind": kind, "question": question, "answers": answers,
                             "regions": [{"box_xyxy": [2, 2, 30, 30], "label": "dog"}, {"box_xyxy": [40, 2, 79, 50], "label": "couch"}],
                             "group": ["coco_all", "coco_big"] if number % 2 else "coco_all", "phrasing": ("seen", "unseen")[k % 2]})  # fmt: skip

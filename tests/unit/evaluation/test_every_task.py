@@ -80,7 +80,11 @@ def test_constant_predictor_is_the_majority_column(name: str, tmp_path: Path) ->
     outputs = dict(zip([item.id for item in items], predict(ConstantPredictor(items), items), strict=True))
     report = runner.evaluate_outputs(task, items, outputs, model="constant")
     for metric, figure in report["metrics"].items():
-        assert figure["value"] == figure["majority"], metric
+        if name == "embedded_suite" and "/" in metric:
+            # There the majority is that of each row, which one answer for all rows need not reach.
+            assert figure["value"] <= figure["majority"], metric
+        else:
+            assert figure["value"] == figure["majority"], metric
 
 
 @pytest.mark.parametrize("name", TASKS)
