@@ -7,6 +7,7 @@ region mention that carries features, so that the model never edits a sequence.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +30,7 @@ CONFIG_NAME = "processor_config.json"
 RESIZE_MODES = ("bilinear", "clip_two_step")
 # Llama 3 and SmolLM3 templates write the current date into the system turn.
 TEMPLATE_DATE = date(2024, 7, 26)
+TEMPLATE_NOW = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 Conversation = str | Sequence[Turn | Mapping[str, str]]
 Boxes = Sequence[Sequence[float]] | np.ndarray | Mapping[int, Sequence[float]]
 
@@ -177,7 +179,7 @@ class GPT4RoIProcessor:
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 enable_thinking=False,
-                strftime_now=lambda date_format: TEMPLATE_DATE.strftime(date_format),
+                chat_template=_with_fixed_date(self.tokenizer.chat_template),
             )
         except TemplateError as error:
             raise ConversationError(f"the language model's chat template refuses this conversation: {error}") from error
@@ -295,6 +297,13 @@ class GPT4RoIProcessor:
         settings.pop("processor_class", None)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, use_fast=True)
         return cls(tokenizer, **settings)
+
+
+def _with_fixed_date(template: Any) -> Any:
+    """`strftime_now('%d %b %Y')` in a template as the text that it gives on TEMPLATE_DATE (transformers takes no function in its place)."""
+    if not isinstance(template, str):
+        return template
+    return TEMPLATE_NOW.sub(lambda match: f"{match[1]}{TEMPLATE_DATE.strftime(match[2])}{match[1]}", template)
 
 
 def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:

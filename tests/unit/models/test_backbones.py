@@ -15,7 +15,7 @@ from gpt4roi.models import assemble as assembling
 from gpt4roi.models.assemble import Recipe, RecipeError, assemble, build_config, read_recipe
 
 sys.path.insert(0, str(Path(__file__).parent))
-import tiny_parts  # noqa: E402
+import tiny_parts
 
 # (tower, language model, template, image size h w)
 PAIRINGS = [
