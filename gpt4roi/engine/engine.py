@@ -19,6 +19,7 @@ from gpt4roi.engine.generation import Generation, Sampling, Sink, choose
 from gpt4roi.engine.llama_decoder import LlamaDecoder, is_supported
 from gpt4roi.engine.prefix_cache import PrefixCache
 from gpt4roi.engine.prompt import Prompt
+from gpt4roi.engine.threads import ThreadChooser
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Engine:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        # On a GPU the products are not done by these threads.
+        self.step_threads = ThreadChooser(torch.get_num_threads() if model.device.type == "cpu" else 1)
 
     @property
     def _vocabulary_size(self) -> int:
@@ -226,7 +229,8 @@ class Engine:
 
     def _step(self, running: list[_Running]) -> None:
         tokens = [one.last_token for one in running if one.last_token is not None]
-        logits = self.decoder.step(tokens, [one.state for one in running])
+        states = [one.state for one in running]
+        logits = self.step_threads.run(lambda: self.decoder.step(tokens, states))
         for one, row in zip(running, logits, strict=True):
             one.keys.append(one.last_token)
             self._take(one, row)

@@ -1,0 +1,1 @@
+"""`gpt4roi benchmark`: speed and memory on this machine."""

@@ -1,0 +1,146 @@
+"""Many clients at once against the real server on loopback."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import io
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpt4roi.benchmark.measures import random_picture, resident_bytes
+from gpt4roi.engine import Engine
+
+CLIENTS = (1, 4, 16)
+
+
+def body_of(index: int, tokens: int, model_name: str) -> bytes:
+    """A question of its own: client `index` has its own picture and box."""
+    buffer = io.BytesIO()
+    random_picture(index, (160, 120)).save(buffer, "JPEG")
+    url = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    box = [5 + index % 40, 5, 80 + index % 40, 100]
+    parts = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "region", "number": 1, "box": box},
+        {"type": "text", "text": "What is <region1>?"},
+    ]
+    return json.dumps({"model": model_name, "max_tokens": tokens, "messages": [{"role": "user", "content": parts}]}).encode()
+
+
+def post(port: int, body: bytes, timeout_s: float = 120.0) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def server(engine: Engine, model_name: str) -> Iterator[int]:
+    """The real application on a free port of loopback; gives the port."""
+    import uvicorn
+
+    from gpt4roi.serving.app import create_app
+    from gpt4roi.serving.settings import ServerSettings
+
+    running = uvicorn.Server(
+        uvicorn.Config(create_app(engine, ServerSettings(model_name=model_name)), port=0, log_level="warning", timeout_graceful_shutdown=30)
+    )
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        while not running.started:
+            if not thread.is_alive():
+                raise RuntimeError("the server did not start")
+            time.sleep(0.02)
+        yield running.servers[0].sockets[0].getsockname()[1]
+    finally:
+        running.should_exit = True
+        thread.join(60)
+
+
+def load(engine: Engine, requests: int = 48, tokens: int = 8, model_name: str = "load") -> dict[str, Any]:
+    """Latency at 1, 4 and 16 clients, answers lost or mixed up, memory, and what happens past the queue's bound.
+
+    The engine is closed afterwards.
+    """
+    bodies = [body_of(index, tokens, model_name) for index in range(16)]
+    result: dict[str, Any] = {"clients": {}}
+    with server(engine, model_name) as port:
+        alone = [_text(post(port, body)[1]) for body in bodies]
+        result["distinct_answers"] = len(set(alone))
+        before = resident_bytes()
+        for clients in CLIENTS:
+            result["clients"][clients] = _round(port, bodies, alone, clients, requests)
+        result["memory_growth_mb"] = (resident_bytes() - before) >> 20
+        result["past_the_bound"] = _flood(port, engine, model_name)
+        result["answers_after_the_flood"] = _text(post(port, bodies[0])[1]) == alone[0]
+    return result
+
+
+def _text(reply: dict[str, Any]) -> str:
+    return reply["choices"][0]["message"]["content"] if "choices" in reply else json.dumps(reply)
+
+
+def _round(port: int, bodies: list[bytes], alone: list[str], clients: int, requests: int) -> dict[str, Any]:
+    jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in range(requests):
+        jobs.put(index % len(bodies))
+    latencies: list[float] = []
+    mixed: list[int] = []
+    lost: list[int] = []
+
+    def client() -> None:
+        while True:
+            try:
+                index = jobs.get_nowait()
+            except queue.Empty:
+                return
+            start = time.perf_counter()
+            status, reply = post(port, bodies[index])
+            latencies.append(time.perf_counter() - start)
+            if status != 200:
+                lost.append(status)
+            elif _text(reply) != alone[index]:
+                mixed.append(index)
+
+    start = time.perf_counter()
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wall = time.perf_counter() - start
+    p50, p90, p99 = (round(float(value), 4) for value in np.percentile(latencies, [50, 90, 99]))
+    return {
+        "requests": requests,
+        "lost": len(lost),
+        "other_than_alone": len(mixed),
+        "p50_s": p50,
+        "p90_s": p90,
+        "p99_s": p99,
+        "requests_per_s": round(requests / wall, 2),
+    }
+
+
+def _flood(port: int, engine: Engine, model_name: str) -> dict[str, int]:
+    """More at once than may run and wait: how many were answered, and how many were told to come again."""
+    count = engine.settings.max_active + engine.settings.max_waiting + 8
+    statuses: list[int] = []
+    body = body_of(0, 32, model_name)
+    threads = [threading.Thread(target=lambda: statuses.append(post(port, body)[0])) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {str(status): statuses.count(status) for status in sorted(set(statuses))} | {"sent": count}
