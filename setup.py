@@ -45,6 +45,7 @@ setup(
         "pillow>=10.1",
         "opencv-python-headless>=4.9",
         "pyyaml>=6",
+        "jinja2>=3.1",
         "tqdm>=4.66",
     ],
     extras_require={**EXTRAS, "all": sorted({package for packages in EXTRAS.values() for package in packages})},

@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -199,7 +199,8 @@ def load(
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     report("ready", 1.0)
-    return model.to(device=device or "cpu", dtype=dtype or torch.float32).eval(), processor
+    placed = cast(Any, model).to(device=device or "cpu", dtype=dtype or torch.float32)
+    return placed.eval(), processor
 
 
 def load_trained(model: GPT4RoIForConditionalGeneration, tensors: dict[str, torch.Tensor], scale: float) -> None:
@@ -207,7 +208,7 @@ def load_trained(model: GPT4RoIForConditionalGeneration, tensors: dict[str, torc
     adapters = {name[: -len(".lora_A")] for name in tensors if name.endswith(".lora_A")}
     whole = {name: value.float() for name, value in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
     missing, unexpected = model.load_state_dict(whole, strict=False)
-    lacking = [name for name in missing if not name.startswith("language_model.") and not name.endswith("num_batches_tracked")]
+    lacking = [str(name) for name in missing if not name.startswith("language_model.") and not name.endswith("num_batches_tracked")]
     if lacking or unexpected:
         raise EmbeddedModelError(
             f"the embedded tensors do not fit the model: {len(lacking)} missing, {len(unexpected)} unknown (for example {(lacking + unexpected)[0]})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -58,7 +58,7 @@ def load_model(
         if device == "auto":
             model = GPT4RoIForConditionalGeneration.from_pretrained(name, dtype=dtype, device_map="auto")
         else:
-            model = GPT4RoIForConditionalGeneration.from_pretrained(name, dtype=dtype).to(device)
+            model = cast(Any, GPT4RoIForConditionalGeneration.from_pretrained(name, dtype=dtype)).to(device)
     except OSError as error:
         raise ModelNotFoundError(
             f"'{name}' could not be loaded ({str(error).splitlines()[0]}); give a folder, a hub id or 'embedded'"
