@@ -1,0 +1,122 @@
+"""Two real processes on the CPU (gloo): DDP, ZeRO-2 and ZeRO-3 follow one process's loss curve, survive a kill, and export.
+
+One micro-batch is one sample, and some samples have no region or no picture, so ranks often differ in what they run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt4roi.models import GPT4RoIForConditionalGeneration
+from gpt4roi.training.config import load_config
+from gpt4roi.training.export import export_checkpoint
+from gpt4roi.training.run import train
+from tests.training.tiny import losses, write_config
+
+ROOT = Path(__file__).parents[2]
+STEPS, KILLED_AFTER = 6, 3
+TIMEOUT_S = 240
+
+# On CPUs DeepSpeed would first compile a shared-memory collective with the C++ compiler, for minutes; gloo does the same work. A test that
+# kills its processes may also leave that compilation locked for everybody else.
+RANK_PROGRAM = """
+import sys
+from deepspeed import ops
+ops.__compatible_ops__["deepspeed_shm_comm"] = False
+from gpt4roi.cli import main
+sys.exit(main(["train", sys.argv[1]]))
+"""
+
+asked_for = pytest.mark.skipif(
+    os.environ.get("GPT4ROI_TEST_DEEPSPEED") != "1",
+    reason="the DeepSpeed cases have not been seen to pass yet; GPT4ROI_TEST_DEEPSPEED=1 runs them",
+)
+pytestmark = [pytest.mark.multiprocess]
+
+
+def start_ranks(config: Path, world_size: int = 2) -> list[subprocess.Popen[str]]:
+    """What torchrun does, without its own seconds of start-up."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ranks = []
+    for rank in range(world_size):
+        environment = {
+            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_WORLD_SIZE": str(world_size),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "",
+            "DS_ACCELERATOR": "cpu",
+        }  # fmt: skip
+        command = [sys.executable, "-c", RANK_PROGRAM, str(config)]
+        ranks.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    return ranks
+
+
+def finish(ranks: list[subprocess.Popen[str]]) -> None:
+    try:
+        outputs = [rank.communicate(timeout=TIMEOUT_S)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    for rank, output in zip(ranks, outputs, strict=True):
+        assert rank.returncode == 0, output[-4000:]
+
+
+def deepspeed_config(folder: Path, stage: int) -> str:
+    """Our own file; only the offload and overlap that need a GPU are off."""
+    settings = json.loads((ROOT / "configs" / "deepspeed" / f"zero{stage}.json").read_text(encoding="utf-8"))
+    settings["zero_optimization"]["overlap_comm"] = False
+    # Everything of a tiny model would stay whole on every rank.
+    settings["zero_optimization"] |= {"stage3_param_persistence_threshold": 0} if stage == 3 else {}
+    path = folder / f"zero{stage}.json"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def one_process(workplace: Path) -> dict[int, float]:
+    path = write_config(
+        workplace, "one.yaml", output_dir=str(workplace / "one"), batch_size=1, gradient_accumulation_steps=4, max_steps=STEPS
+    )
+    assert train(load_config(path)) == 0
+    return losses(workplace / "one")
+
+
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("zero2", marks=asked_for), pytest.param("zero3", marks=asked_for)])
+def test_two_processes_follow_one_and_go_on_after_a_kill(workplace, one_process, kind):
+    stage = None if kind == "ddp" else deepspeed_config(workplace, int(kind[-1]))
+    out = workplace / kind
+    changes = {"output_dir": str(out), "batch_size": 1, "gradient_accumulation_steps": 2, "deepspeed": stage}
+    path = write_config(workplace, "two.yaml", max_steps=STEPS, save_steps=KILLED_AFTER, **changes)
+    ranks = start_ranks(path)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (out / f"checkpoint-{KILLED_AFTER}").exists() and all(rank.poll() is None for rank in ranks) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for rank in ranks:
+        rank.kill()
+    outputs = [rank.communicate()[0] for rank in ranks]
+    assert (out / f"checkpoint-{KILLED_AFTER}").exists(), outputs[0][-4000:]
+    # It may have come further before the kill; what was saved at the third step is what must be enough.
+    for later in [*out.glob("checkpoint-[!3]*"), *out.glob("partial-*"), out / "model"]:
+        shutil.rmtree(later, ignore_errors=True)
+    finish(start_ranks(path))
+    curve = losses(out)
+    assert curve.keys() == one_process.keys()
+    assert list(curve.values()) == pytest.approx(list(one_process.values()), rel=1e-3)
+    # Learning, not standing still: otherwise any curve would be equal.
+    assert curve[STEPS] < curve[1] - 0.05
+    folder = export_checkpoint(out / f"checkpoint-{STEPS}", workplace / "exported")
+    exported = GPT4RoIForConditionalGeneration.from_pretrained(folder).state_dict()
+    expected = GPT4RoIForConditionalGeneration.from_pretrained(workplace / "one" / "model").state_dict()
+    assert exported.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(exported[name], tensor, rtol=0, atol=2e-3, msg=lambda m, name=name: f"{name}: {m}")
