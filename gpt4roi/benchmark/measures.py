@@ -38,7 +38,9 @@ def uncached_engine(chat: RegionChat) -> Engine:
 def question(chat: RegionChat, repeats: int) -> dict[str, Any]:
     """Seconds to the first token of the first and of a follow-up question, three ways."""
     without = uncached_engine(chat)
-    model, processor = chat.model, chat.processor
+    # Any: the stubs of `generate` do not know that a model may bring it along as a mixin.
+    model: Any = chat.model
+    processor = chat.processor
     values: dict[str, list[float]] = {}
 
     def record(name: str, value: float) -> None:
@@ -79,7 +81,7 @@ def question(chat: RegionChat, repeats: int) -> dict[str, Any]:
 
 def decode(chat: RegionChat, repeats: int, gguf: str | None = None, tokens: int = 48) -> dict[str, Any]:
     """Tokens a second after the prompt: ours, plain generate, llama.cpp where `llama_cpp` is installed and a GGUF is given."""
-    language_model = chat.model.language_model
+    language_model: Any = chat.model.language_model
     ids = torch.tensor([chat.processor.encode("Tell me a long story.", has_image=False, add_generation_prompt=True).input_ids])
     ids = ids.to(chat.model.device)
     engine, decoder = chat.engine, chat.engine.decoder

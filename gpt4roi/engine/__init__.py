@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt4roi.engine.engine import Engine, EngineBusyError, EngineSettings
+from gpt4roi.engine.engine import Engine, EngineBusyError, EngineClosedError, EngineSettings
 from gpt4roi.engine.generation import Generation, Sampling
 from gpt4roi.engine.picture import Picture, load_picture
 from gpt4roi.engine.prompt import Prompt, build_prompt
@@ -11,6 +11,7 @@ from gpt4roi.engine.text_stream import TextStream
 __all__ = [
     "Engine",
     "EngineBusyError",
+    "EngineClosedError",
     "EngineSettings",
     "Generation",
     "Picture",

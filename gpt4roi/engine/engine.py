@@ -32,6 +32,10 @@ class EngineBusyError(ValueError):
     """The queue is full; the message is a sentence for the user."""
 
 
+class EngineClosedError(EngineBusyError):
+    """The engine takes nothing more; the message is a sentence for the user."""
+
+
 @dataclass(frozen=True)
 class EngineSettings:
     """Sizes of the engine.
@@ -117,7 +121,7 @@ class Engine:
         generation = Generation(prompt, sampling or Sampling(), self._cancelled, sink)
         with self._changed:
             if self._closed:
-                raise EngineBusyError("the engine is shutting down and takes no more questions")
+                raise EngineClosedError("the engine is shutting down and takes no more questions")
             idle_places = self.settings.max_active - len(self._running)
             if len(self._waiting) >= self.settings.max_waiting + idle_places:
                 raise EngineBusyError(f"{len(self._waiting)} questions are waiting already; try again in a moment")

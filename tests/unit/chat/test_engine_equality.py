@@ -88,13 +88,16 @@ def test_lean_float32_is_the_model_itself(tiny):
         assert tokens == [token for token in expected[0, len(prompt.input_ids) :].tolist() if token not in engine.end_ids]
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_low_precision_logits_are_close(tiny, precision):
+@pytest.mark.parametrize(
+    ("precision", "prefill_dtype"), [("bfloat16", None), ("int8", None), ("int8", torch.bfloat16), ("int8", torch.float32)]
+)
+@pytest.mark.parametrize("length", [12, 30])
+def test_low_precision_logits_are_close(tiny, precision, prefill_dtype, length):
     language_model = tiny[0].language_model
-    exact, lean = LlamaDecoder(language_model, "float32"), LlamaDecoder(language_model, precision)
-    embeddings = torch.randn(12, 32, generator=torch.Generator().manual_seed(0)) * 0.5
+    exact, lean = LlamaDecoder(language_model, "float32"), LlamaDecoder(language_model, precision, prefill_dtype)
+    embeddings = torch.randn(length, 32, generator=torch.Generator().manual_seed(0)) * 0.5
     with torch.inference_mode():
-        states = [decoder.new_state(20) for decoder in (exact, lean)]
+        states = [decoder.new_state(length + 4) for decoder in (exact, lean)]
         rows = [decoder.prefill(embeddings, state) for decoder, state in zip((exact, lean), states, strict=True)]
         rows += [decoder.step([7], [state])[0] for decoder, state in zip((exact, lean), states, strict=True)]
     for reference, approximate in ((rows[0], rows[1]), (rows[2], rows[3])):
