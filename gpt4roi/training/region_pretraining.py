@@ -12,7 +12,7 @@ import json
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -171,7 +171,7 @@ class RegionPretrainingModel(nn.Module):
         pooled = torch.zeros(())
         start = 0
         for conv, roi_conv in zip(encoder.input_convs, encoder.roi_convs, strict=True):
-            width = conv.weight.shape[1]
+            width = cast(nn.Conv2d, conv).in_channels
             pooled = pooled + roi_conv(conv(crops[:, start : start + width]))
             start += width
         flat = encoder.dropout(encoder.flatten_linear(F.relu(pooled).flatten(1)))
@@ -253,17 +253,17 @@ def evaluate(model: RegionPretrainingModel, table: CropTable) -> dict[str, float
 
 
 def load_towers(model: RegionPretrainingModel, checkpoints: list[str]) -> None:
-    backbones = model.vision_tower.tower.backbones
+    backbones = cast(nn.ModuleList, model.vision_tower.tower.backbones)
     if len(checkpoints) != len(backbones):
         raise ValueError(
             f"tower_checkpoints has {len(checkpoints)} files but the config has {len(backbones)} backbones; give one for each, in order"
         )
     for backbone, path in zip(backbones, checkpoints, strict=True):
         missing, _ = backbone.load_state_dict(load_file(path), strict=False)
-        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-        if missing:
+        lacking = [str(name) for name in missing if not name.endswith("num_batches_tracked")]
+        if lacking:
             raise ValueError(
-                f"'{path}' lacks {len(missing)} tensors of the backbone, for example {missing[0]}; give the checkpoint of that backbone"
+                f"'{path}' lacks {len(lacking)} tensors of the backbone, for example {lacking[0]}; give the checkpoint of that backbone"
             )
 
 
