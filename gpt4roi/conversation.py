@@ -208,7 +208,9 @@ def _render_templated(
         pieces += [(before, False, None), (turn.content, turn.role == "assistant", index)]
         if turn.role == "assistant":
             if not text.startswith(end_mark):
-                raise ConversationError(f"the tokenizer's chat template does not end answer {index + 1} with '{end_mark}' as it ends others")
+                raise ConversationError(
+                    f"the tokenizer's chat template does not end answer {index + 1} with '{end_mark}' as it ends others"
+                )
             pieces.append((end_mark, True, None))
             text = text[len(end_mark) :]
     pieces.append((text, False, None))

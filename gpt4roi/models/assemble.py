@@ -107,7 +107,9 @@ def part_config(name: str) -> PreTrainedConfig:
         return cast(PreTrainedConfig, AutoConfig.from_pretrained(name))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise RecipeError(f"the config of '{name}' cannot be read ({reason}); give a local folder or a hub id that can be reached") from error
+        raise RecipeError(
+            f"the config of '{name}' cannot be read ({reason}); give a local folder or a hub id that can be reached"
+        ) from error
 
 
 def vision_part_config(config: PreTrainedConfig) -> PreTrainedConfig:
@@ -122,7 +124,9 @@ def vision_settings(recipe: Recipe, tower: PreTrainedConfig | None) -> GPT4RoIVi
         return GPT4RoIVisionConfig("pyramid", recipe.vision_tower, (size[0], size[1]), image_grid_hw=_pair(recipe.image_grid_hw))
     if tower is None:
         raise RecipeError("a ViT needs its config")
-    backbone = {name: value for name, value in tower.to_diff_dict().items() if name not in ("architectures", "transformers_version", "dtype")}
+    backbone = {
+        name: value for name, value in tower.to_diff_dict().items() if name not in ("architectures", "transformers_version", "dtype")
+    }
     backbone["model_type"] = tower.model_type
     if tower.model_type == "siglip_vision_model":
         backbone["vision_use_head"] = False  # its pooled vector is not used, and parameters without gradient stop DDP

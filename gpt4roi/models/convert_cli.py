@@ -8,9 +8,13 @@ import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("released_dir", metavar="RELEASED_DIR", help="folder of the released weights (config.json and shards), whole or delta")
+    parser.add_argument(
+        "released_dir", metavar="RELEASED_DIR", help="folder of the released weights (config.json and shards), whole or delta"
+    )
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder to write; a run that was interrupted goes on where it was")
-    parser.add_argument("--vision-tower", required=True, metavar="DIR", help="folder of CLIP ViT-L/14, which the released weights do not hold")
+    parser.add_argument(
+        "--vision-tower", required=True, metavar="DIR", help="folder of CLIP ViT-L/14, which the released weights do not hold"
+    )
     parser.add_argument("--base", metavar="LLAMA_DIR", help="folder of LLaMA-1 7B, for delta weights")
     parser.add_argument("--tokenizer", metavar="DIR", help="folder with tokenizer.model or tokenizer.json, where RELEASED_DIR has neither")
     parser.add_argument("--max-shard-gb", type=float, default=2.0, metavar="GB", help="size of a written file, and about the memory needed")
@@ -31,9 +35,7 @@ def run(args: argparse.Namespace) -> int:
             print(line, file=sys.stderr)
             shown = line
 
-    result = convert(
-        args.released_dir, args.output_dir, args.vision_tower, args.base, args.tokenizer, int(args.max_shard_gb * 1e9), report
-    )
+    result = convert(args.released_dir, args.output_dir, args.vision_tower, args.base, args.tokenizer, int(args.max_shard_gb * 1e9), report)
     if not result.has_processor:
         print(
             f"warning: no tokenizer.json or tokenizer.model was found, so the model is written without a processor and cannot chat yet; "

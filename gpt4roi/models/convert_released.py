@@ -190,7 +190,10 @@ class _Converter:
             if source.name not in self.base:
                 raise CheckpointError(f"the base '{self.base.folder}' lacks the tensor '{source.name}'; it is not LLaMA-1")
             shape = self.shapes[ours]
-            is_word_table = shape[0] == self.config.text_config.vocab_size and source.name in ("model.embed_tokens.weight", "lm_head.weight")
+            is_word_table = shape[0] == self.config.text_config.vocab_size and source.name in (
+                "model.embed_tokens.weight",
+                "lm_head.weight",
+            )
             self._check_shape(source.name, self.base, (BASE_VOCABULARY, *shape[1:]) if is_word_table else shape)
             used.add(source.name)
             self.sources[ours] = Source("merged", source.name)
@@ -278,7 +281,9 @@ def _check_disk(partial: Path, shards: list[list[str]], converter: _Converter) -
     needed = sum(converter.bytes_of(name) for shard in wanted for name in shard) + 20_000_000
     free = shutil.disk_usage(partial).free
     if free < needed:
-        raise CheckpointError(f"{needed / 1e9:.1f} GB are needed for '{partial.parent}' but {free / 1e9:.1f} GB are free; free some or choose another disk")
+        raise CheckpointError(
+            f"{needed / 1e9:.1f} GB are needed for '{partial.parent}' but {free / 1e9:.1f} GB are free; free some or choose another disk"
+        )
 
 
 def _write(partial: Path, shards: list[list[str]], converter: _Converter, tell: Report) -> None:

@@ -211,9 +211,10 @@ def load_trained(model: GPT4RoIForConditionalGeneration, tensors: dict[str, torc
     lacking = [str(name) for name in missing if not name.startswith("language_model.") and not name.endswith("num_batches_tracked")]
     if lacking or unexpected:
         raise EmbeddedModelError(
-            f"the embedded tensors do not fit the model: {len(lacking)} missing, {len(unexpected)} unknown (for example {(lacking + unexpected)[0]})"
+            f"the embedded tensors do not fit the model: {len(lacking)} missing, {len(unexpected)} unknown (for example {[*lacking, *map(str, unexpected)][0]})"
         )
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name in sorted(adapters):
-            parameters[f"{name}.weight"] += scale * (tensors[f"{name}.lora_B"].float() @ tensors[f"{name}.lora_A"].float())
+            update = tensors[f"{name}.lora_B"].float() @ tensors[f"{name}.lora_A"].float()
+            parameters[f"{name}.weight"].add_(update, alpha=scale)

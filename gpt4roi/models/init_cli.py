@@ -81,4 +81,8 @@ def part_bytes(name: str, recorded_gb: dict[str, float]) -> tuple[int | None, st
         return next(size for size in by_kind if size), "to download from the hub"
     except (HfHubHTTPError, HFValidationError, OSError, StopIteration, RuntimeError):
         recorded = recorded_gb.get(name)
-        return (round(recorded * 1e9), "to download; as recorded in the config, the hub did not answer") if recorded else (None, "the hub did not answer")
+        return (
+            (round(recorded * 1e9), "to download; as recorded in the config, the hub did not answer")
+            if recorded
+            else (None, "the hub did not answer")
+        )

@@ -32,9 +32,7 @@ LAYER_TENSORS = (
     "post_attention_layernorm.weight",
 )
 TEXT_TENSORS = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
-TEXT_NAME = re.compile(
-    "|".join(map(re.escape, TEXT_TENSORS)) + r"|model\.layers\.\d+\.(?:" + "|".join(map(re.escape, LAYER_TENSORS)) + ")"
-)
+TEXT_NAME = re.compile("|".join(map(re.escape, TEXT_TENSORS)) + r"|model\.layers\.\d+\.(?:" + "|".join(map(re.escape, LAYER_TENSORS)) + ")")
 
 
 def region_name(released: str) -> str | None:

@@ -136,7 +136,14 @@ def _is_zip(path: Path) -> bool:
 
 
 def _safetensors_dtype(name: str) -> torch.dtype:
-    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32}
+    names = {
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "I64": torch.int64,
+        "I32": torch.int32,
+    }
     if name not in names:
         raise CheckpointError(f"tensors of type {name} are not expected in a checkpoint like this")
     return names[name]

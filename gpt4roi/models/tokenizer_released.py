@@ -44,7 +44,9 @@ def build_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         raise CheckpointError(f"'{folder}' holds neither {JSON_NAME} nor {SENTENCEPIECE_NAME}; give a folder of LLaMA-1's tokenizer")
     first_added = min(ADDED_TOKENS.values())
     if len(vocabulary) != first_added or [vocabulary.get(t) for t in ("<unk>", "<s>", "</s>")] != [0, 1, 2]:
-        raise CheckpointError(f"the tokenizer in '{folder}' has {len(vocabulary)} words; LLaMA-1's has {first_added}, beginning with <unk>, <s>, </s>")
+        raise CheckpointError(
+            f"the tokenizer in '{folder}' has {len(vocabulary)} words; LLaMA-1's has {first_added}, beginning with <unk>, <s>, </s>"
+        )
     return from_vocabulary(vocabulary, merges, ADDED_TOKENS)
 
 

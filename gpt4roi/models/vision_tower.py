@@ -85,7 +85,9 @@ class PyramidTower(nn.Module):
             maps += backbone(pixel_values)
             coarsest.append(maps[-1])
         smallest = min((m.shape[-2:] for m in coarsest), key=lambda hw: hw[0] * hw[1])
-        picture = torch.cat([m if m.shape[-2:] == smallest else F.adaptive_avg_pool2d(m, (smallest[0], smallest[1])) for m in coarsest], dim=1)
+        picture = torch.cat(
+            [m if m.shape[-2:] == smallest else F.adaptive_avg_pool2d(m, (smallest[0], smallest[1])) for m in coarsest], dim=1
+        )
         return picture, [maps[index] for index in self.order]
 
     def train(self, mode: bool = True) -> PyramidTower:

@@ -286,7 +286,8 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
         }
     )
     classes = {label: index for index, label in enumerate(labels)}
-    tokenizer, table = base_tokenizer(), base_language_model().get_input_embeddings().weight.detach().float()
+    tokenizer = base_tokenizer()
+    table = cast(nn.Embedding, base_language_model().get_input_embeddings()).weight.detach().float()
     label_embeddings = torch.stack([table[tokenizer(f" {label}", add_special_tokens=False)["input_ids"]].mean(0) for label in labels])
     model = RegionPretrainingModel(model_config, label_embeddings)
     load_towers(model, run_args.tower_checkpoints)

@@ -110,9 +110,7 @@ def test_batch_of_two_against_one_by_one(model: GPT4RoIForConditionalGeneration,
             assert difference(alone[0], together[row, :length]) < TOLERANCE
 
 
-def test_save_and_load_again_changes_nothing(
-    model: GPT4RoIForConditionalGeneration, expected: dict[str, Any], tmp_path: Path
-) -> None:
+def test_save_and_load_again_changes_nothing(model: GPT4RoIForConditionalGeneration, expected: dict[str, Any], tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = GPT4RoIForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
     for name, tensor in model.state_dict().items():

@@ -36,7 +36,11 @@ def test_refused_texts(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("space", "box", "pixels"),
-    [("pixels", (1, 2, 3, 4), (1, 2, 3, 4)), ("unit", (0, 0.5, 1, 1), (0, 25, 100, 50)), ("thousandths", (100, 0, 1000, 500), (10, 0, 100, 25))],
+    [
+        ("pixels", (1, 2, 3, 4), (1, 2, 3, 4)),
+        ("unit", (0, 0.5, 1, 1), (0, 25, 100, 50)),
+        ("thousandths", (100, 0, 1000, 500), (10, 0, 100, 25)),
+    ],
 )
 def test_spaces(space: str, box: tuple[float, ...], pixels: tuple[float, ...]) -> None:
     assert to_pixels(box, (100, 50), space) == pytest.approx(pixels)

@@ -34,7 +34,9 @@ def marked(segments: list[Segment]) -> str:
     """Segments as one text: ⟪trained⟫, [image], [regionN]."""
     parts = []
     for segment in segments:
-        text = "[image]" if segment.is_image else segment.text if segment.region_number is None else f"[features of {segment.region_number}]"
+        text = (
+            "[image]" if segment.is_image else segment.text if segment.region_number is None else f"[features of {segment.region_number}]"
+        )
         parts.append(f"⟪{text}⟫" if segment.trained else text)
     return "".join(parts)
 
@@ -65,8 +67,12 @@ def test_templates(name: str) -> None:
 
     processor = GPT4RoIProcessor(tiny_parts.tokenizer(name), (8, 8), 1)
     segments = render(DIALOGUE, STYLES["chat_template"], has_image=True, chat_template=processor._chat_template)
-    prompt = render(DIALOGUE[:1], STYLES["chat_template"], has_image=True, add_generation_prompt=True, chat_template=processor._chat_template)
-    assert marked(segments) + "\n=== prompt ===\n" + marked(prompt) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")
+    prompt = render(
+        DIALOGUE[:1], STYLES["chat_template"], has_image=True, add_generation_prompt=True, chat_template=processor._chat_template
+    )
+    assert marked(segments) + "\n=== prompt ===\n" + marked(prompt) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").removesuffix(
+        "\n"
+    )
 
 
 def test_a_template_that_refuses_is_a_sentence() -> None:
@@ -80,7 +86,9 @@ def test_a_template_that_refuses_is_a_sentence() -> None:
 
 def test_a_template_without_an_end_mark_is_refused() -> None:
     with pytest.raises(ConversationError, match="writes nothing after an answer"):
-        render(DIALOGUE, STYLES["chat_template"], has_image=False, chat_template=lambda messages, _: "".join(m["content"] for m in messages))
+        render(
+            DIALOGUE, STYLES["chat_template"], has_image=False, chat_template=lambda messages, _: "".join(m["content"] for m in messages)
+        )
 
 
 def test_a_template_that_drops_a_turn_is_refused() -> None:
@@ -90,7 +98,14 @@ def test_a_template_that_drops_a_turn_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("text", "numbers"),
-    [("", []), ("nothing", []), ("<region1>", [1]), ("<region2><region1> <region2>", [2, 1, 2]), ("<region 3>", [3]), ("<region> region4", [])],
+    [
+        ("", []),
+        ("nothing", []),
+        ("<region1>", [1]),
+        ("<region2><region1> <region2>", [2, 1, 2]),
+        ("<region 3>", [3]),
+        ("<region> region4", []),
+    ],
 )
 def test_mentions(text: str, numbers: list[int]) -> None:
     assert mentioned_numbers(text) == numbers
@@ -107,7 +122,12 @@ def test_unknown_regions_are_refused(text: str, known: list[int], sentence: str)
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("region 1 and Region2", "<region1> and <region2>"), ("region 3", "region 3"), ("<region1>", "<region1>"), ("subregion1", "subregion1")],
+    [
+        ("region 1 and Region2", "<region1> and <region2>"),
+        ("region 3", "region 3"),
+        ("<region1>", "<region1>"),
+        ("subregion1", "subregion1"),
+    ],
 )
 def test_restored_mentions(text: str, expected: str) -> None:
     assert restore_mentions(text, {1, 2}) == expected

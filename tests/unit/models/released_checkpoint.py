@@ -105,7 +105,14 @@ def write_base(folder: Path, seed: int = 1, **config: Any) -> dict[str, Tensor]:
 
 
 def write_tower(folder: Path, whole_clip: bool = False, **config: Any) -> CLIPVisionModel:
-    sizes = {"hidden_size": WIDTH, "intermediate_size": 16, "num_hidden_layers": 12, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    sizes = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 16,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
     torch.manual_seed(5)
     tower = CLIPVisionModel(CLIPVisionConfig(**(sizes | config)))
     if not whole_clip:
@@ -114,5 +121,7 @@ def write_tower(folder: Path, whole_clip: bool = False, **config: Any) -> CLIPVi
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"model_type": "clip", "vision_config": sizes | config}))
     state = {f"vision_model.{name.removeprefix('vision_model.')}": tensor for name, tensor in tower.state_dict().items()}
-    save_file({**state, "logit_scale": torch.tensor(1.0), "text_model.final_layer_norm.weight": torch.ones(2)}, folder / "model.safetensors")
+    save_file(
+        {**state, "logit_scale": torch.tensor(1.0), "text_model.final_layer_norm.weight": torch.ones(2)}, folder / "model.safetensors"
+    )
     return tower

@@ -110,7 +110,9 @@ def test_an_image_size_that_the_patches_do_not_tile_is_refused(tmp_path: Path) -
 def test_every_recipe_is_read_and_its_new_parts_fit(path: Path) -> None:
     """The real widths on the meta device, from the parts' real config classes."""
     recipe = read_recipe(path)
-    names = [recipe.language_model] + ([recipe.vision_tower] if isinstance(recipe.vision_tower, str) else [b["name"] for b in recipe.vision_tower])
+    names = [recipe.language_model] + (
+        [recipe.vision_tower] if isinstance(recipe.vision_tower, str) else [b["name"] for b in recipe.vision_tower]
+    )
     assert set(names) == set(recipe.download_gb)
     tower = None if isinstance(recipe.vision_tower, list) else REAL_TOWERS[recipe.vision_tower]
     with torch.device("meta"):

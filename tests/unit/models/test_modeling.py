@@ -29,9 +29,17 @@ def processor() -> GPT4RoIProcessor:
 @pytest.fixture
 def model(processor: GPT4RoIProcessor) -> GPT4RoIForConditionalGeneration:
     torch.manual_seed(0)
-    tower = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 5, "num_attention_heads": 2}
+    tower = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 2,
+    }
     config = GPT4RoIConfig(
-        vision_config=GPT4RoIVisionConfig("transformer", {**tower, "image_size": 28, "patch_size": 14}, (28, 28), region_layers=(1, 2, 3, 4)),
+        vision_config=GPT4RoIVisionConfig(
+            "transformer", {**tower, "image_size": 28, "patch_size": 14}, (28, 28), region_layers=(1, 2, 3, 4)
+        ),
         region_config=GPT4RoIRegionConfig(**tiny_parts.REGION),
         text_config=tiny_parts.language_model("llama").config,
         image_token_id=processor.image_token_id,
@@ -125,7 +133,9 @@ def test_bfloat16_keeps_boxes_exact(model: GPT4RoIForConditionalGeneration, proc
     hook = model.region_encoder.roi_convs[0].register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
     with torch.no_grad():
         features = model.get_region_features(pixels, [near])
-        loss = model(**processor(images=PICTURES[0], conversations=[{"role": "user", "content": "<region1>"}, ANSWER], boxes=BOXES, labels=True)).loss
+        loss = model(
+            **processor(images=PICTURES[0], conversations=[{"role": "user", "content": "<region1>"}, ANSWER], boxes=BOXES, labels=True)
+        ).loss
     hook.remove()
     assert features.dtype == torch.bfloat16 and torch.isfinite(loss)
     assert not torch.equal(seen[0][0], seen[0][1])

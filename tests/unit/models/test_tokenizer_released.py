@@ -69,7 +69,9 @@ def test_a_whole_folder_with_the_released_ids(tmp_path: Path) -> None:
     filler = [f"filler{index}" for index in range(32000 - len(WORDS))]
     sentencepiece_file(tmp_path / "tokenizer.model", [*WORDS, *filler])
     tokenizer = build_tokenizer(tmp_path)
-    assert tokenizer.convert_tokens_to_ids(["[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>"]) == list(range(32000, 32006))
+    assert tokenizer.convert_tokens_to_ids(["[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>"]) == list(
+        range(32000, 32006)
+    )
     assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.padding_side) == (32000, 1, 2, "right")
 
 

@@ -52,7 +52,17 @@ GEMMA = (
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 TEMPLATES = {"chatml": CHATML, "qwen3": QWEN3, "llama3": LLAMA3, "mistral": MISTRAL, "gemma": GEMMA}
-CONTROLS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
+CONTROLS = [
+    "<s>",
+    "</s>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+]
 VOCABULARY = 272  # 256 bytes, the controls, and rows to spare
 
 
@@ -102,4 +112,12 @@ def write_tower(folder: Path, kind: str) -> str:
     return str(folder)
 
 
-REGION = {"channels": 16, "level_scales": [2, 1, 1, 0.5], "fuse_rounds": 1, "norm_groups": 4, "roi_size": 3, "box_hidden_size": 8, "hidden_size": 16}
+REGION = {
+    "channels": 16,
+    "level_scales": [2, 1, 1, 0.5],
+    "fuse_rounds": 1,
+    "norm_groups": 4,
+    "roi_size": 3,
+    "box_hidden_size": 8,
+    "hidden_size": 16,
+}
