@@ -138,7 +138,7 @@ def test_the_released_image_path(size: tuple[int, int]) -> None:
     mean, std = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
     processor = GPT4RoIProcessor(tiny_parts.tokenizer(), (28, 28), 4, resize="clip_two_step", image_mean=mean, image_std=std)
     rgb = Image.fromarray(np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
-    assert torch.allclose(processor.image_processor(rgb), clip_two_step(rgb, 28, mean, std), atol=1e-5)
+    assert torch.allclose(processor.image_processor(rgb), clip_two_step(rgb, 28, mean, std), atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16"])
@@ -171,7 +171,7 @@ def test_too_large_broken_and_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="is not a picture in a format"):
         open_picture(tmp_path / "text.jpg")
     PICTURE.save(tmp_path / "cut.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:45])
     with pytest.raises(PictureError, match=r"broken|not a picture"):
         open_picture(tmp_path / "cut.png")
     with pytest.raises(PictureError, match="is a folder"):
