@@ -167,7 +167,8 @@ def training_arguments(config: TrainConfig, *, bf16: bool, world_size: int) -> T
     """What transformers and accelerate need to know; the rest is in our own config."""
     report_to = [name for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")) if _is_installed(package)]
     logs = str(Path(config.output_dir) / "tensorboard")
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", logs)
+    # transformers reads it from the environment alone; a run before this one in the same process may have left its own.
+    os.environ["TENSORBOARD_LOGGING_DIR"] = logs
     deepspeed = config.deepspeed
     if deepspeed is not None:
         if not _is_installed("deepspeed"):

@@ -7,6 +7,7 @@ import base64
 import io
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,9 @@ def test_every_response_forbids_other_origins() -> None:
     async def receive() -> Any:
         return {}
 
-    asyncio.run(OwnOriginOnly(app)({"type": "http"}, receive, send))
+    # In a thread of its own: Playwright leaves a running event loop in the main one when the browser tests ran before.
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(asyncio.run, OwnOriginOnly(app)({"type": "http"}, receive, send)).result()
     headers = dict(sent[0]["headers"])
     assert b"default-src 'self'" in headers[b"content-security-policy"]
     assert b"http" not in headers[b"content-security-policy"]
