@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -97,6 +99,8 @@ class Engine:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        # A thread that the interpreter kills inside PyTorch aborts the whole process, so it is asked to end first.
+        atexit.register(_stop_at_exit, weakref.ref(self))
         # On a GPU the products are not done by these threads.
         self.step_threads = ThreadChooser(torch.get_num_threads() if model.device.type == "cpu" else 1)
 
@@ -138,6 +142,18 @@ class Engine:
             self._closed = True
             return self._changed.wait_for(lambda: not self._waiting and not self._running, timeout=timeout_s)
 
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Cut off what is running or waiting and end the thread."""
+        with self._changed:
+            self._closed = True
+            unfinished = [*self._waiting, *(one.generation for one in self._running)]
+            thread = self._thread
+            self._changed.notify_all()
+        for generation in unfinished:
+            generation.cancel()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
     def clear_caches(self) -> None:
         """Forget every picture, region and prefix."""
         with self._changed:
@@ -158,7 +174,7 @@ class Engine:
         while True:
             with self._changed:
                 if not self._waiting and not self._running:
-                    self._changed.wait_for(lambda: bool(self._waiting), timeout=IDLE_S)
+                    self._changed.wait_for(lambda: bool(self._waiting) or self._closed, timeout=IDLE_S)
                     if not self._waiting:
                         self._thread = None
                         return
@@ -287,3 +303,9 @@ def end_token_ids(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProc
     for source in (processor.tokenizer.eos_token_id, model.language_model.config.eos_token_id, model.generation_config.eos_token_id):
         found |= {int(i) for i in (source if isinstance(source, (list, tuple)) else [source]) if i is not None}
     return frozenset(found)
+
+
+def _stop_at_exit(reference: weakref.ref[Engine]) -> None:
+    engine = reference()
+    if engine is not None:
+        engine.stop()
