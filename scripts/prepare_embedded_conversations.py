@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,24 @@ TEXT_PROMPTS = (
     "What is the meaning of friendship?", "Describe a sunset.", "List the primary colors.", "What is the square of 5?", "Which month comes after May?",
     "How do airplanes fly?", "What is a haiku?", "Who was Albert Einstein?", "What is the tallest mountain?", "Say something nice.", "What is an adjective?",
 )  # fmt: skip
+TEXT_PATTERNS = {
+    "What is the capital of {}?": "Germany Spain Greece Egypt Canada China India Brazil Norway Turkey Mexico Portugal Austria Ireland Kenya",
+    "What is {}?": "one+plus+one three+plus+two five+plus+six seven+minus+three two+times+four ten+divided+by+two nine+plus+nine gravity a+verb a+volcano democracy",
+    "{}": "Hi Hey! Hi+there! Good+evening! Hello,+how+are+you? Nice+to+meet+you. Bye! Thanks!",
+    "Write a haiku about {}.": "snow spring the+moon a+river mountains birds the+night",
+    "Write a short poem about {}.": "love winter a+tree the+sun wind",
+    "Who wrote {}?": "Macbeth Don+Quixote War+and+Peace The+Odyssey Oliver+Twist Faust",
+    "Name three {}.": "animals countries vegetables cities sports instruments birds",
+    "What is the {}?": "smallest+planet largest+country longest+river largest+animal largest+continent deepest+ocean hottest+planet",
+    "How do I make {}?": "coffee soup a+salad bread lemonade a+sandwich",
+    "Why {}?": "do+birds+sing is+the+sea+salty do+we+sleep do+cats+purr is+snow+white do+trees+grow+in+spring",
+    "Say {} in French.": "hello thank+you good+morning yes",
+    "Say {} in Spanish.": "hello thank+you good+night friend",
+}
+TEXT_PROMPTS += tuple(pattern.format(word.replace("+", " ")) for pattern, words in TEXT_PATTERNS.items() for word in words.split())
 
 
-def base_answers(prompts: tuple[str, ...], max_new_tokens: int = 60) -> dict[str, str]:
+def base_answers(prompts: Sequence[str], max_new_tokens: int = 60) -> dict[str, str]:
     """Greedy answers of the base model; an answer cut by the limit ends at its last whole sentence."""
     tokenizer, model = base_tokenizer(), base_language_model(torch.bfloat16).eval()
     tokenizer.padding_side = "left"
@@ -106,11 +122,14 @@ def main() -> None:
         for number in range(args.passes if split == "train" else 1):
             for index, record in enumerate(records):
                 rng = random.Random(f"{args.seed}/{split}/{number}/{index}")
-                # Pictures of one thing say less: fewer questions, and every second one in a pass.
+                # Pictures of one thing say less: fewer questions, and in every second pass.
                 alone = len(record["regions"]) == 1
-                sample = conversation(record, rng, labels, 3 if alone else 6)
+                if alone and (index + number) % 2 and split == "train":
+                    continue
+                geometry = bool(record["regions"]) and rng.random() < 0.2
+                sample = conversation(record, rng, labels, 3 if alone and not geometry else 11, geometry=geometry)
                 if sample["conversation"]:
-                    if rng.random() < 0.06:
+                    if rng.random() < 0.04:
                         prompt = rng.choice(list(answers))
                         sample["conversation"] += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answers[prompt]}]
                     samples.append(sample)

