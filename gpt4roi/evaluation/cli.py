@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="folder or hub id (default: the embedded model)")
     parser.add_argument("--predictor", choices=PREDICTORS, default=None, help="who answers (default: model)")
     parser.add_argument("--blind", action="store_true", help="the model without region features: how much is language alone")
+    parser.add_argument("--engine", action="store_true", help="answer with the chat engine, quantised as on the page, one item at a time")
     parser.add_argument(
         "--baseline", action="append", metavar="NAME=FILE", help="a predictions file to print beside each figure; may be repeated"
     )
@@ -93,12 +94,12 @@ def _evaluate(args: argparse.Namespace, task: Any, items: list[Any]) -> int:
     output_dir = args.output or Path("evaluation") / f"{task.name}-{Path(model_name).name if args.predictor == 'model' else args.predictor}"
     chosen = items[: args.limit] if args.limit else items
     settings = {"task": task.name, "data": str(args.data), "variant": task.variant, "split": args.split, "predictor": args.predictor,
-                "model": model_name, "blind": args.blind, "seed": args.seed, "leaderboard": args.leaderboard}  # fmt: skip
+                "model": model_name, "blind": args.blind, "engine": args.engine, "seed": args.seed, "leaderboard": args.leaderboard}  # fmt: skip
     predictor = _predictor(args, task, items, blind=args.blind)
     common = {"shard": shard, "batch_size": args.batch_size}
     runner.run(task, chosen, predictor, output_dir, settings=settings, **common)
     others = baseline_outputs(args.baseline)
-    if task.blind_pass and args.predictor == "model" and not args.blind:
+    if task.blind_pass and args.predictor == "model" and not args.blind and not args.engine:
         blind_dir = output_dir / "blind"
         runner.run(task, chosen, predictor.blinded(), blind_dir, settings={**settings, "blind": True}, **common)  # type: ignore[attr-defined]
         others = {"blind": runner.collect(blind_dir), **others}
@@ -119,9 +120,26 @@ def _predictor(args: argparse.Namespace, task: Any, items: list[Any], blind: boo
         return predictors.ChancePredictor(args.seed)
     if args.predictor == "constant":
         return predictors.ConstantPredictor(items)
+    device = args.device or _gpu_of_rank()
+    if args.engine:
+        if blind or args.dtype:
+            raise EvaluationError(f"--engine chooses its own precision and sees the regions; leave out {'--blind' if blind else '--dtype'}")
+        from gpt4roi.evaluation.engine_predictor import EnginePredictor
+
+        return EnginePredictor(args.model, max_new_tokens=task.max_new_tokens, device=device)
     from gpt4roi.evaluation.model_predictor import ModelPredictor
 
-    return ModelPredictor(args.model, max_new_tokens=task.max_new_tokens, blind=blind, device=args.device, dtype=args.dtype)
+    return ModelPredictor(args.model, max_new_tokens=task.max_new_tokens, blind=blind, device=device, dtype=args.dtype)
+
+
+def _gpu_of_rank() -> str | None:
+    """Under torchrun, a GPU for each process; otherwise all would load their copy onto the first."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None:
+        return None
+    import torch
+
+    return f"cuda:{int(rank) % torch.cuda.device_count()}" if torch.cuda.is_available() else None
 
 
 def _score(args: argparse.Namespace, task: Any, items: list[Any]) -> int:
