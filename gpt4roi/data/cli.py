@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 IMPORT_FORMATS = ("coco", "csv", "labelme", "labelstudio", "voc", "yolo")
-QUESTION_ROLES = ("name", "list", "yes_no", "count", "locate", "compare")
+QUESTION_ROLES = ("name", "list", "yes_no", "count", "locate", "compare", "describe", "describe_in_detail", "colour", "reason")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("--images", type=Path, required=True, help="folder of the pictures")
     importing.add_argument("--output", type=Path, required=True, help="the .jsonl file to write")
     importing.add_argument(
-        "--question", action="append", choices=QUESTION_ROLES, help="what is asked about the boxes; may be repeated (default: name)"
+        "--question",
+        action="append",
+        choices=QUESTION_ROLES,
+        help="what is asked about the boxes; may be repeated (default: name). describe, describe_in_detail, colour and reason are for "
+        "labels that are such texts instead of class names",
     )
     importing.add_argument("--names", type=Path, help="yolo: data.yaml or classes.txt (default: looked for near the labels)")
     importing.add_argument(
@@ -127,7 +131,15 @@ def run_import(args: argparse.Namespace) -> int:
 
     source = Source(args.annotations, args.images, args.names, args.space)
     roles = tuple(dict.fromkeys(args.question or ["name"]))
-    samples = import_samples(args.format, source, roles=roles, max_regions=args.max_regions, plain_words=args.plain_words, seed=args.seed)
+    samples = import_samples(
+        args.format,
+        source,
+        roles=roles,
+        max_regions=args.max_regions,
+        plain_words=args.plain_words,
+        skip_missing=args.skip_missing,
+        seed=args.seed,
+    )
     count = write_jsonl(args.output, (to_record(replace(sample, sample_id=""), args.output.parent) for sample in samples))
     for reason, number in sorted(samples.left_out.items()):
         print(f"left out: {number} {reason}", file=sys.stderr)

@@ -47,7 +47,7 @@ CSV_CORNERS = (
     ("left", "top", "right", "bottom"),
 )
 CSV_IMAGE = ("image", "filename", "file_name", "image_path", "path", "image_id")
-CSV_LABEL = ("label", "class", "class_name", "name", "category")
+CSV_LABEL = ("label", "class", "class_name", "name", "category", "caption", "description")
 
 Importer = Callable[[Source, Losses], Iterator[LabelledPicture]]
 
@@ -239,7 +239,7 @@ def import_samples(
 
     Args:
       format_name: a key of IMPORTERS.
-      roles: keys of `label_questions.LABEL_ROLES`.
+      roles: keys of `label_questions.LABEL_ROLES` or `TEXT_ROLES`.
       max_regions: a picture with more boxes becomes several samples.
       plain_words: class names are written with spaces for underscores.
       skip_missing: go on without labels whose picture is not there; they are counted.

@@ -1,4 +1,7 @@
-"""Questions that labelled boxes alone can answer: what it is, whether it is, how many, where, the same or not."""
+"""Questions that labelled boxes alone can answer: what it is, whether it is, how many, where, the same or not.
+
+Where labels are not classes but texts (captions, colours, conclusions), the label itself is the answer: TEXT_ROLES.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,24 @@ def questions_about_labels(
 
     Args:
       regions: with labels; region number = position + 1.
-      roles: keys of LABEL_ROLES.
+      roles: keys of LABEL_ROLES or of TEXT_ROLES.
       image_size_wh: needed to say where a box lies; without it `locate` asks nothing.
       all_labels: the classes of the data set, from which "is it a …?" takes the wrong ones.
       key: decides what is drawn at random, alone.
     """
     exchanges: list[Exchange] = []
     for role in roles:
-        exchanges += LABEL_ROLES[role](regions, image_size_wh, all_labels, (role, *key))
+        if role in TEXT_ROLES:
+            exchanges += _text(regions, role)
+        else:
+            exchanges += LABEL_ROLES[role](regions, image_size_wh, all_labels, (role, *key))
     return exchanges
+
+
+def _text(regions: Sequence[Region], role: str) -> list[Exchange]:
+    """Asked of every region; from the second on in the role's words for a follow-up."""
+    labelled = [(number, region.label) for number, region in enumerate(regions, start=1) if region.label]
+    return [(Question(role if turn == 0 else TEXT_ROLES[role], (number,)), label) for turn, (number, label) in enumerate(labelled)]
 
 
 def _name(regions: Sequence[Region], size: object, all_labels: object, key: object) -> list[Exchange]:
@@ -107,4 +119,12 @@ LABEL_ROLES: dict[str, Callable[..., list[Exchange]]] = {
     "count": _count,
     "locate": _locate,
     "compare": _compare,
+}
+
+# Role -> role of the next region's question. Only "And <region2>?" would not say that details are wanted again.
+TEXT_ROLES: dict[str, str] = {
+    "describe": "describe_next",
+    "describe_in_detail": "describe_in_detail",
+    "colour": "colour",
+    "reason": "reason",
 }

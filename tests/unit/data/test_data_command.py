@@ -65,6 +65,16 @@ def test_import_is_repeatable(imported, csv_file, tmp_path):
     assert imported.read_text() != first
 
 
+def test_import_goes_on_without_missing_pictures_when_told(csv_file, tmp_path, capsys):
+    (tmp_path / "photos" / "3.png").unlink()
+    options = ["--annotations", csv_file, "--images", tmp_path / "photos", "--output", tmp_path / "mine.jsonl"]
+    with pytest.raises(DataError, match=r"3.png.*--skip-missing"):
+        command("import", "csv", *options)
+    assert command("import", "csv", *options, "--skip-missing", "--max-regions", 1) == 0
+    shown = capsys.readouterr()
+    assert "18 records, 18 regions" in shown.out and "pictures that are missing" in shown.err
+
+
 def test_check_exits_with_2_and_names_the_line(imported, tmp_path, capsys):
     lines = imported.read_text().splitlines()
     lines[3] = lines[3].replace("<region1>", "<region9>")

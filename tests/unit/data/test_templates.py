@@ -10,7 +10,7 @@ import pytest
 from gpt4roi.conversation import Turn, mentioned_numbers
 from gpt4roi.data.dialogue import dialogue_sample, shuffled_chunks, usable_box
 from gpt4roi.data.errors import DataError
-from gpt4roi.data.label_questions import LABEL_ROLES, place_in_words, questions_about_labels
+from gpt4roi.data.label_questions import LABEL_ROLES, TEXT_ROLES, place_in_words, questions_about_labels
 from gpt4roi.data.sample import Region, Sample
 from gpt4roi.data.templates import TEMPLATES, Question, join_words, worded
 
@@ -18,7 +18,6 @@ from gpt4roi.data.templates import TEMPLATES, Question, join_words, worded
 FIELDS = {
     "why": set(),
     "compare": {"first", "second"},
-    "relate": {"first", "second"},
     "yes_no": {"regions", "word"},
     "count": {"regions", "word"},
     "about": {"regions", "text"},
@@ -137,7 +136,17 @@ def test_locate_needs_the_size():
 
 
 def test_every_label_role_has_templates():
-    assert set(LABEL_ROLES) <= set(TEMPLATES)
+    assert set(LABEL_ROLES) <= set(TEMPLATES) and not set(LABEL_ROLES) & set(TEXT_ROLES)
+    assert set(TEXT_ROLES) | set(TEXT_ROLES.values()) <= set(TEMPLATES)
+
+
+@pytest.mark.parametrize("role", TEXT_ROLES)
+def test_a_label_that_is_a_text_is_the_answer(role):
+    regions = [DOG, Region((1, 1, 9, 9)), Region((2, 2, 9, 9), "two white cats asleep on a bed")]
+    exchanges = questions_about_labels(regions, [role], SIZE, [], 0)
+    assert [answer for _, answer in exchanges] == ["dog", "two white cats asleep on a bed"]
+    assert [question.numbers for question, _ in exchanges] == [(1,), (3,)]
+    assert [question.role for question, _ in exchanges] == [role, TEXT_ROLES[role]]
 
 
 @pytest.mark.parametrize(
