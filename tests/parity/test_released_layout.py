@@ -1,7 +1,7 @@
 """A whole checkpoint in the released layout: converted, loaded, and compared with what the reference gave on it.
 
 The folder (17 MB of random weights) is no part of this repository: it is looked for in $GPT4ROI_PARITY and in `../shared/parity`. Without
-it these tests are skipped; `test_region_encoder.py` compares the part that is small enough to travel.
+it these tests are skipped; `test_trimmed_layout.py` and `test_region_encoder.py` compare what is small enough to travel.
 """
 
 from __future__ import annotations
