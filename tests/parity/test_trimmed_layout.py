@@ -177,7 +177,9 @@ def test_greedy_tokens(model: GPT4RoIForConditionalGeneration, kept: dict[str, T
     assert difference(output.logits[0][0, kept["head_ids"]], kept["gen_last_logits"]) < TOLERANCE
 
 
-def test_the_picture_and_the_regions_matter(model: GPT4RoIForConditionalGeneration, kept: dict[str, Tensor], region_features: Tensor) -> None:
+def test_the_picture_and_the_regions_matter(
+    model: GPT4RoIForConditionalGeneration, kept: dict[str, Tensor], region_features: Tensor
+) -> None:
     """So that the agreement above is about them too, and not about the words alone."""
     image = model.get_image_features(kept["pixel_values"].float()).detach()
     with torch.no_grad():
