@@ -4,7 +4,7 @@
     python scripts/export_embedded.py outputs/embedded_stage1                      # after region pretraining
     python scripts/export_embedded.py outputs/embedded_stage2/checkpoint-500       # after the language stage
 
-The language stage must have started from stage 1's export: adapters are shipped against the plain base language model.
+The language stage must have started from stage 1's export, which must still be there: adapters are shipped against the plain base model.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--phrases", type=Path)
+    parser.add_argument("--geometry", type=float, default=0.35, help="share of conversations about places and sizes alone (default: 0.35)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,7 @@ def main() -> None:
                 alone = len(record["regions"]) == 1
                 if alone and (index + number) % 2 and split == "train":
                     continue
-                geometry = bool(record["regions"]) and rng.random() < 0.2
+                geometry = bool(record["regions"]) and rng.random() < args.geometry
                 sample = conversation(record, rng, labels, 3 if alone and not geometry else 11, geometry=geometry)
                 if sample["conversation"]:
                     if rng.random() < 0.04:

@@ -140,6 +140,10 @@ ASK: Mapping[str, tuple[str, ...]] = {
         "Describe where {a} is in relation to {b}.", "In which direction from {b} is {a}?",
         "Tell me where {a} is, seen from {b}.", "On which side of {b} is {a}?", "Seen from {b}, where is {a}?", "Where do I find {a}, starting from {b}?",
     ),
+    "size": (
+        "How large is {a} next to {b}?", "How big is {a} compared to {b}?", "Compare {a} with {b} in size.", "What is the size of {a} relative to {b}?",
+        "Next to {b}, how large is {a}?", "How does {a} compare with {b} in size?", "Tell me how big {a} is beside {b}.", "Say how {a} compares in size to {b}.",
+    ),
     "same": (
         "Are {a} and {b} the same kind of thing?", "Do {a} and {b} show the same kind of object?", "Is {a} the same kind of thing as {b}?", "Are {a} and {b} of the same kind?",
         "Do {a} and {b} belong to the same category?", "Are both {a} and {b} the same sort of object?",
@@ -285,18 +289,22 @@ class Writer:
         ratio = self.area(a) / max(self.area(b), 1e-9)
         kinds: list[tuple[str, bool, str]] = []
         if abs(ax - bx) > 0.04:
-            kinds += [("left", ax < bx, "is_left"), ("right", ax > bx, "is_right")]
+            word = "further left" if ax < bx else "further right"
+            kinds += [("left", ax < bx, word), ("right", ax > bx, word)]
         if abs(ay - by) > 0.04:
-            kinds += [("above", ay < by, "is_above"), ("below", ay > by, "is_below")]
+            word = "higher" if ay < by else "lower"
+            kinds += [("above", ay < by, word), ("below", ay > by, word)]
         if ratio > 1.3 or ratio < 1 / 1.3:
-            kinds += [("larger", ratio > 1, "is_larger"), ("smaller", ratio < 1, "is_smaller")]
+            word = "larger" if ratio > 1 else "smaller"
+            kinds += [("larger", ratio > 1, word), ("smaller", ratio < 1, word)]
         if not kinds:
             return self.where()
-        kind, holds, asked = self.rng.choice(kinds)
+        kind, holds, word = self.rng.choice(kinds)
+        # What is seen first, what follows from it second: a small model does not learn to give the conclusion alone.
         if self.rng.random() < 0.5:
-            self.add(kind, f"{sentence(self.tag(a if holds else b))}", a=self.tag(a), b=self.tag(b))
+            self.add(kind, f"The first one is {word}, so {self.tag(a if holds else b)}.", a=self.tag(a), b=self.tag(b))
         else:
-            self.add(asked, "Yes." if holds else "No.", a=self.tag(a), b=self.tag(b))
+            self.add(f"is_{kind}", f"It is {word}, so {'yes' if holds else 'no'}.", a=self.tag(a), b=self.tag(b))
         return None
 
     def same(self) -> None:
@@ -330,6 +338,16 @@ class Writer:
             return self.place()
         a, b = pair
         self.add("where", sentence(f"{self.directions(a, b)}"), a=self.tag(a), b=self.tag(b))
+        return None
+
+    def size(self) -> None:
+        pair = self.pair()
+        if pair is None:
+            return self.place()
+        a, b = pair
+        ratio = self.area(a) / max(self.area(b), 1e-9)
+        words = "about the same size" if 1 / 1.3 < ratio < 1.3 else ("much " if ratio > 4 or ratio < 0.25 else "") + ("larger" if ratio > 1 else "smaller")
+        self.add("size", sentence(words), a=self.tag(a), b=self.tag(b))
         return None
 
     def compare(self) -> None:
@@ -426,10 +444,10 @@ class Writer:
 # What is asked how often, for pictures with one region and with several, and for geometry alone.
 SINGLE = (("name", 40), ("yes_no", 30), ("colour", 20), ("refuse", 6), ("place", 4), ("describe", 4))
 SEVERAL = (
-    ("name", 22), ("yes_no", 22), ("relation", 20), ("same", 6), ("colour", 12), ("where", 2), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 2), ("count", 1),
+    ("name", 22), ("yes_no", 22), ("relation", 20), ("same", 6), ("colour", 12), ("where", 5), ("size", 2), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 2), ("count", 1),
     ("anything_else", 2), ("follow_up", 1), ("refuse", 4), ("picture", 1),
 )  # fmt: skip
-GEOMETRY = (("relation", 80), ("place", 10), ("where", 5), ("refuse", 5))
+GEOMETRY = (("relation", 56), ("where", 24), ("size", 8), ("place", 8), ("refuse", 4))
 
 
 def random_box(rng: random.Random, size_wh: Sequence[int]) -> list[float]:

@@ -18,12 +18,15 @@ class EnginePredictor:
       model: folder, hub id, or None for the embedded default.
       max_new_tokens: longest answer.
       device: as torch names it; None leaves the choice to the loader.
+      chat: a conversation on a loaded model, instead of `model` and `device`.
     """
 
-    def __init__(self, model: str | None = None, *, max_new_tokens: int = 32, device: str | None = None) -> None:
+    def __init__(
+        self, model: str | None = None, *, max_new_tokens: int = 32, device: str | None = None, chat: RegionChat | None = None
+    ) -> None:
         self.name = f"{model or 'embedded'} (chat engine)"
         self.max_new_tokens = max_new_tokens
-        self._chat = RegionChat.from_pretrained(model, device=device)
+        self._chat = chat if chat is not None else RegionChat.from_pretrained(model, device=device)
         self._picture: Path | None = None
 
     def generate(self, items: Sequence[Item]) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
@@ -170,6 +171,12 @@ def embedded_config() -> GPT4RoIConfig:
 def is_whole() -> bool:
     """Whether our own trained tensors are there."""
     return (ASSETS / "model.safetensors").exists()
+
+
+def has_adapters() -> bool:
+    """Whether the shipped tensors hold adapters of the language model (stage 2), or stage 1's parts alone."""
+    with safe_open(str(ASSETS / "model.safetensors"), framework="pt") as file:
+        return any(name.endswith(".lora_A") for name in file.keys())  # noqa: SIM118
 
 
 def load(

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
+from gpt4roi.models.embedded import has_adapters
 from gpt4roi.models.loading import load_model
 from gpt4roi.training.config import ConfigError, TrainConfig, build_config, to_plain
 from gpt4roi.training.parts import load_trained_state, merge_and_save, prepare_parts
@@ -71,6 +72,10 @@ def export_parts(checkpoint: Path | str, folder: Path | str, dtype: torch.dtype 
     model's adapters, `NAME.lora_A` [r, in] and `NAME.lora_B` [out, r]; and `adapter.json` with their scale.
     """
     model, _, config = load_checkpoint(checkpoint)
+    if config.model == "embedded" and has_adapters():
+        raise ConfigError(
+            "gpt4roi/assets/embedded holds adapters already, and shipping this run's alone would lose them; put stage 1's export there first"
+        )
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         if name.startswith("language_model."):

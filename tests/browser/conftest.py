@@ -117,12 +117,6 @@ def real_server(servers: Callable[..., Server]) -> Server:
     return servers("web_demo.app", port_option=("--port",))
 
 
-@pytest.fixture(scope="session")
-def double_server(servers: Callable[..., Server]) -> Server:
-    """The same page on `fake_chat`."""
-    return servers("tests.browser.double_demo")
-
-
 @pytest.fixture
 def open_tab(browser: Browser) -> Iterator[Callable[..., PageDriver]]:
     """Open the page of a server in a browser context of its own. At the end: no request to elsewhere, no error on the console."""

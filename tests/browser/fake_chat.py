@@ -74,9 +74,3 @@ class FakeChat:
         self.turns = self.turns[:-2]
         yield from self.stream(question, max_new_tokens)
 
-
-def load_fake(progress: Any, load_s: float = 1.0) -> Any:
-    for step in range(5):
-        progress("Loading a double", step / 5)
-        time.sleep(load_s / 5)
-    return FakeChat

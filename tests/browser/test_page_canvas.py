@@ -22,8 +22,8 @@ def plain(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tab(double_server: Server, open_tab: Callable[..., PageDriver], plain: Path) -> PageDriver:
-    opened = open_tab(double_server)
+def tab(real_server: Server, open_tab: Callable[..., PageDriver], plain: Path) -> PageDriver:
+    opened = open_tab(real_server)
     opened.open_file(plain)
     return opened
 
@@ -91,8 +91,8 @@ def test_a_box_inside_a_box_and_a_drag_beyond_the_edge(tab: PageDriver) -> None:
     assert boxes[3][2:] == [800, 600]
 
 
-def test_the_keyboard_alone(double_server: Server, open_tab: Callable[..., PageDriver]) -> None:
-    tab = open_tab(double_server)
+def test_the_keyboard_alone(real_server: Server, open_tab: Callable[..., PageDriver]) -> None:
+    tab = open_tab(real_server)
     tab.page.locator('[data-example="cat"]').focus()
     tab.page.keyboard.press("Enter")
     expect(tab.regions).to_have_count(2)
@@ -114,8 +114,8 @@ def test_the_keyboard_alone(double_server: Server, open_tab: Callable[..., PageD
     tab.wait_for_answers(1)
 
 
-def test_a_finger_on_a_phone(double_server: Server, open_tab: Callable[..., PageDriver], plain: Path, artifacts: Path) -> None:
-    tab = open_tab(double_server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def test_a_finger_on_a_phone(real_server: Server, open_tab: Callable[..., PageDriver], plain: Path, artifacts: Path) -> None:
+    tab = open_tab(real_server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     tab.open_file(plain)
     start, end = tab.at(0.2, 0.2), tab.at(0.6, 0.7)
     expected = tab.to_picture(start, end, (800, 600))
@@ -133,8 +133,8 @@ def test_a_finger_on_a_phone(double_server: Server, open_tab: Callable[..., Page
     tab.page.screenshot(path=artifacts / "phone.png", full_page=True)
 
 
-def test_a_picture_pasted_and_one_from_the_camera(double_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path) -> None:
-    tab = open_tab(double_server, permissions=["camera"])
+def test_a_picture_pasted_and_one_from_the_camera(real_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path) -> None:
+    tab = open_tab(real_server, permissions=["camera"])
     tab.page.evaluate(
         """async () => {
             const canvas = Object.assign(document.createElement('canvas'), {width: 120, height: 90});

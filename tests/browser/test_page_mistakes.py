@@ -14,8 +14,8 @@ from tests.browser.page_driver import PageDriver
 
 
 @pytest.fixture
-def tab(double_server: Server, open_tab: Callable[..., PageDriver]) -> PageDriver:
-    return open_tab(double_server)
+def tab(real_server: Server, open_tab: Callable[..., PageDriver]) -> PageDriver:
+    return open_tab(real_server)
 
 
 def test_a_question_without_a_picture(tab: PageDriver, artifacts: Path) -> None:

@@ -1,4 +1,7 @@
-"""Loading, queueing, stopping, answering again; tabs that never see each other; nothing left behind."""
+"""Loading, queueing, stopping, answering again; tabs that never see each other; nothing left behind.
+
+A double of the chat answers where the test needs a slow load or an answer that lasts; everything else runs on the embedded model.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +68,9 @@ def test_stop_keeps_what_was_said_and_regenerate_replaces_it(
 
 
 def test_a_new_picture_is_a_new_conversation_after_a_warning(
-    double_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path
+    real_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path
 ) -> None:
-    tab = open_tab(double_server)
+    tab = open_tab(real_server)
     tab.open_example("astronaut")
     tab.open_example("coffee")  # nothing said yet, nothing to lose, no warning
     expect(tab.regions).to_have_count(2)
@@ -124,7 +127,7 @@ def test_a_tab_closed_in_the_middle_of_its_answer_does_not_block_the_next(slow_s
 
 
 def test_nothing_uploaded_stays_on_disk(servers: Callable[..., Server], open_tab: Callable[..., PageDriver], tmp_path: Path) -> None:
-    server = servers("tests.browser.double_demo")
+    server = servers("web_demo.app", port_option=("--port",))
     tab = open_tab(server)
     photo = tmp_path / "private.png"
     Image.effect_noise((640, 480), 60).save(photo)
@@ -144,8 +147,8 @@ def test_nothing_uploaded_stays_on_disk(servers: Callable[..., Server], open_tab
     assert list(server.temp.glob("gpt4roi-demo-*")) == []
 
 
-def test_dark_mode_follows_the_system_and_the_button(double_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path) -> None:
-    tab = open_tab(double_server, color_scheme="dark")
+def test_dark_mode_follows_the_system_and_the_button(real_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path) -> None:
+    tab = open_tab(real_server, color_scheme="dark")
 
     def brightness() -> int:
         return tab.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).slice(0, 3).reduce((a, b) => a + +b, 0)")

@@ -66,10 +66,10 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_boxes_drawn_by_mouse_arrive_in_pixels_of_the_picture(
-    case: str, double_server: Server, open_tab: Callable[..., PageDriver], tmp_path: Path, artifacts: Path
+    case: str, real_server: Server, open_tab: Callable[..., PageDriver], tmp_path: Path, artifacts: Path
 ) -> None:
     size_wh, patch, dpi = CASES[case]
-    tab = open_tab(double_server, device_scale_factor=dpi)
+    tab = open_tab(real_server, device_scale_factor=dpi)
     tab.open_file(picture_with_patch(tmp_path / f"{case}.png", size_wh, patch))
     left, top, right, bottom = magenta_on_screen(tab)
     tab.draw((left, top), (right, bottom))

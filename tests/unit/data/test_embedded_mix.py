@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpt4roi.data.colours import COLOURS
-from gpt4roi.data.embedded_mix import ASK, Writer, colour_words, conversation, with_article
+from gpt4roi.data.embedded_mix import ASK, Writer, colour_words, conversation, drawn_by_hand, with_article
 
 LABELS = ("dog", "cat", "apple", "rice", "person")
 
@@ -68,10 +68,31 @@ def test_relations_are_true_of_the_boxes() -> None:
         writer = Writer(record(2), random.Random(seed), regions, LABELS)
         writer.relation()
         question, answer = (turn["content"] for turn in writer.turns)
-        if answer in ("<region1>.", "<region2>."):
-            # Region 1 is the small one at the top left.
-            first = any(word in question for word in ("left", "higher", "top", "above", "smaller", "less space"))
-            assert answer == ("<region1>." if first else "<region2>."), question
+        # Region 1 is the small one at the top left; the question names it first or second.
+        subject = re.findall(r"<region(\d)>", question)[-1 if "compared with" in question.lower() else 0]
+        seen = ("further left", "higher", "smaller") if subject == "1" else ("further right", "lower", "larger")
+        assert any(word in answer for word in seen), (question, answer)
+        if "<region" in answer:
+            first = any(word in question.lower() for word in ("left", "higher", "top", "above", "smaller", "less space"))
+            assert answer.endswith("so <region1>." if first else "so <region2>."), (question, answer)
+        else:
+            asked_first = re.search(r"\b(left|higher|top|above|over|smaller|less)\b", question.lower()) is not None
+            assert answer.endswith("so yes." if asked_first == (subject == "1") else "so no."), (question, answer)
+
+
+def test_hand_drawn_boxes_stay_near_and_inside() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        box = drawn_by_hand(rng, (0, 10, 50, 100), (60, 100))
+        assert 0 <= box[0] < box[2] <= 60 and 0 <= box[1] < box[3] <= 100
+        assert all(abs(moved - edge) <= 0.08 * side + 0.1 for moved, edge, side in zip(box, (0, 10, 50, 100), (50, 90, 50, 90), strict=True))
+
+
+def test_geometry_asks_for_no_name_and_fills_up_with_boxes_of_no_label() -> None:
+    for seed in range(100):
+        sample = conversation(record(1), random.Random(seed), LABELS, 8, geometry=True)
+        assert len(sample["regions"]) >= 2 and sum("label" in region for region in sample["regions"]) == 1
+        assert not any("dog" in turn["content"] for turn in sample["conversation"])
 
 
 def test_one_region_is_not_asked_the_same_thing_twice() -> None:
