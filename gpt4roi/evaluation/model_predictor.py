@@ -14,7 +14,7 @@ from torch import Tensor
 from gpt4roi.boxes import as_boxes
 from gpt4roi.conversation import Turn
 from gpt4roi.evaluation.items import EvaluationError, Item
-from gpt4roi.evaluation.option_scoring import score_with_shared_prefix, split_options
+from gpt4roi.evaluation.option_scoring import SharedPrefixScorer, split_options
 from gpt4roi.evaluation.predictors import OptionScore
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.modeling_gpt4roi import PictureFeatures
@@ -52,6 +52,7 @@ class ModelPredictor:
         self.max_new_tokens = max_new_tokens
         self.blind = blind
         self._loaded = loaded
+        self._scorer: SharedPrefixScorer | None = None
         self._pictures: OrderedDict[Path, tuple[PictureFeatures, tuple[int, int]]] = OrderedDict()
 
     def blinded(self) -> ModelPredictor:
@@ -117,8 +118,9 @@ class ModelPredictor:
             for option in options
         ]
         tokens = split_options([one.input_ids for one in encoded], [one.trained for one in encoded])
-        prefix = self._embed(item, tokens.prefix, encoded[0].region_numbers)
-        return score_with_shared_prefix(model, prefix[None], tokens.options)
+        if self._scorer is None:
+            self._scorer = SharedPrefixScorer(model)
+        return self._scorer.score(self._embed(item, tokens.prefix, encoded[0].region_numbers), tokens.options)
 
     def _prompt_embeddings(self, item: Item) -> Tensor:
         numbers = list(range(1, len(item.boxes_xyxy) + 1))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
 
+from gpt4roi.engine.decoder import TransformersState
 from gpt4roi.evaluation.items import EvaluationError
 from gpt4roi.evaluation.predictors import OptionScore
 from gpt4roi.models import GPT4RoIForConditionalGeneration
@@ -45,43 +46,107 @@ def split_options(input_ids: Sequence[Sequence[int]], trained: Sequence[Sequence
     return OptionTokens(prefix, options)
 
 
-@torch.inference_mode()
-def score_with_shared_prefix(
-    model: GPT4RoIForConditionalGeneration, prefix_embeds: Tensor, options: Sequence[Sequence[int]], options_per_batch: int = 16
-) -> list[OptionScore]:
-    """Scores of all options of one item; the prompt goes through the language model once.
+class SharedPrefixScorer:
+    """Log-probabilities of the options of one item after another; nothing that was just computed is computed again.
 
-    So do the tokens that all options begin with ("region 2 is …"): they join the prompt, and their log-probability is every option's.
+    The prompt, and the tokens that all options begin with ("region 2 is …"), go through the language model once for all options. The
+    options follow in the same forward, one behind the other without padding, each seeing the prompt and itself. Of the next item's
+    prompt only what differs from this one's is run: the second question about a picture begins like the first.
 
     Args:
-      prefix_embeds: float[1, P, D], the prompt with the picture's and the regions' features in place.
-      options: token ids of each option.
-      options_per_batch: options that share one forward; each holds a copy of the prompt's key-value cache.
+      model: the model whose language model scores.
+      tokens_per_forward: options beyond this many tokens go into another forward over the same prompt.
     """
-    device = prefix_embeds.device
-    common = common_start(options)
-    start_ids = torch.tensor([common], dtype=torch.long, device=device)
-    inputs = torch.cat([prefix_embeds, model.get_input_embeddings()(start_ids).to(prefix_embeds.dtype)], dim=1)
-    ones = torch.ones(inputs.shape[:2], dtype=torch.long, device=device)
-    prefix = model.language_model(inputs_embeds=inputs, attention_mask=ones, use_cache=True, logits_to_keep=len(common) + 1)
-    shared = _sum_log_probs(prefix.logits[:, :-1], start_ids, torch.ones_like(start_ids))[0]
-    scores: list[OptionScore] = []
-    rests = [list(option[len(common) :]) for option in options]
-    for start in range(0, len(rests), options_per_batch):
-        chunk = rests[start : start + options_per_batch]
-        longest = max(len(rest) for rest in chunk)
-        ids = torch.tensor([rest + [0] * (longest - len(rest)) for rest in chunk], device=device)
-        valid = torch.tensor([[1] * len(rest) + [0] * (longest - len(rest)) for rest in chunk], device=device)
-        logits = prefix.logits[:, -1:].expand(len(chunk), -1, -1)
-        if longest > 1:
-            cache = copy.deepcopy(prefix.past_key_values)
-            cache.batch_repeat_interleave(len(chunk))
-            mask = torch.cat([ones.expand(len(chunk), -1), valid[:, :-1]], dim=1)
-            embeddings = model.get_input_embeddings()(ids[:, :-1])
-            after = model.language_model(inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, use_cache=True)
-            logits = torch.cat([logits, after.logits], dim=1)
-        scores += _sum_log_probs(logits, ids, valid)
-    return [OptionScore(shared.log_prob + rest.log_prob, shared.num_tokens + rest.num_tokens) for rest in scores]
+
+    def __init__(self, model: GPT4RoIForConditionalGeneration, tokens_per_forward: int = 256) -> None:
+        self.model = model
+        self.tokens_per_forward = tokens_per_forward if takes_own_mask(model.language_model) else 0
+        self._inputs: Tensor | None = None
+        self._state = TransformersState(DynamicCache())
+
+    @torch.inference_mode()
+    def score(self, prefix_embeds: Tensor, options: Sequence[Sequence[int]]) -> list[OptionScore]:
+        """Scores of token ids `options` after float[P, D], the prompt with the picture's and the regions' features in place."""
+        common = common_start(options)
+        inputs = torch.cat([prefix_embeds, self._embed(common).to(prefix_embeds.dtype)])
+        length = len(inputs)
+        # The prompt's last place is always run: it predicts the options' first token.
+        state = self._state.fork(min(self._num_equal(inputs), len(prefix_embeds) - 1), length)
+        pending = inputs[state.length :]
+        rests = [list(option[len(common) :]) for option in options]
+        scores: list[OptionScore] = []
+        last_logits: Tensor | None = None
+        shared = OptionScore(0.0, len(common))
+        for chunk in _chunks(rests, self.tokens_per_forward):
+            # The last token of an option is predicted and predicts nothing.
+            lengths = [len(rest) - 1 for rest in chunk]
+            ids = [token for rest in chunk for token in rest[:-1]]
+            if len(pending) or ids:
+                kept = len(ids) + (len(common) + 1 if last_logits is None else 0)
+                logits = self._forward(torch.cat([pending, self._embed(ids).to(pending.dtype)]), lengths, state, kept)
+                state = state.fork(length, length)
+                pending = pending[:0]
+            if last_logits is None:
+                shared = OptionScore(float(_log_probs(logits[: len(common)], common).sum()), len(common))
+                last_logits, logits = logits[len(common) : len(common) + 1], logits[len(common) + 1 :]
+            firsts = _log_probs(last_logits, [rest[0] for rest in chunk])
+            followers = _log_probs(logits[: len(ids)], [token for rest in chunk for token in rest[1:]])
+            for rest, first, follower in zip(chunk, firsts, followers.split(lengths), strict=True):
+                scores.append(OptionScore(shared.log_prob + float(first) + float(follower.sum()), shared.num_tokens + len(rest)))
+        self._inputs, self._state = inputs, state
+        return scores
+
+    def _embed(self, ids: Sequence[int]) -> Tensor:
+        """float[N, D] of N token ids."""
+        return self.model.get_input_embeddings()(torch.tensor(ids, dtype=torch.long, device=self.model.device))
+
+    def _num_equal(self, inputs: Tensor) -> int:
+        """How many of the leading rows are those of the item before."""
+        if self._inputs is None or self._inputs.dtype != inputs.dtype:
+            return 0
+        length = min(len(self._inputs), len(inputs))
+        differs = (self._inputs[:length] != inputs[:length]).any(dim=1).nonzero()
+        return int(differs[0]) if len(differs) else length
+
+    def _forward(self, embeddings: Tensor, lengths: Sequence[int], state: TransformersState, kept: int) -> Tensor:
+        """float[N, D], of which the last sum(lengths) rows are options, to the logits float[kept, V] of the last `kept` rows."""
+        count, past = len(embeddings), state.length
+        places: dict[str, Tensor] = {}
+        if len(lengths) > 1:
+            prompt = count - sum(lengths)
+            owner = torch.repeat_interleave(torch.arange(len(lengths) + 1), torch.tensor([prompt, *lengths]))
+            sees = ((owner[:, None] == owner) | (owner == 0)).tril()
+            mask = torch.zeros(count, past + count, dtype=embeddings.dtype)
+            mask[:, past:].masked_fill_(~sees, torch.finfo(embeddings.dtype).min)
+            positions = torch.cat([torch.arange(prompt), *(prompt + torch.arange(length) for length in lengths)]) + past
+            places = {"attention_mask": mask[None, None].to(embeddings.device), "position_ids": positions[None].to(embeddings.device)}
+        output = self.model.language_model(
+            inputs_embeds=embeddings[None], past_key_values=state.cache, use_cache=True, logits_to_keep=kept, **places
+        )
+        return output.logits[0]
+
+
+def takes_own_mask(language_model: PreTrainedModel) -> bool:
+    """Whether attention follows a mask given as a matrix, so that several options can stand in one sequence.
+
+    Flash attention knows causal masks only, and a matrix of ours would stand in for a sliding window.
+    """
+    config = language_model.config
+    layer_types = getattr(config, "layer_types", None)
+    is_full = all(kind == "full_attention" for kind in layer_types) if layer_types else getattr(config, "sliding_window", None) is None
+    return is_full and config._attn_implementation in ("sdpa", "eager")
+
+
+def _chunks(rests: Sequence[list[int]], tokens_per_chunk: int) -> Iterator[list[list[int]]]:
+    """Consecutive options of together at most so many tokens; at least one option each."""
+    chunk: list[list[int]] = []
+    for rest in rests:
+        if chunk and sum(map(len, chunk)) + len(rest) > tokens_per_chunk:
+            yield chunk
+            chunk = []
+        chunk.append(rest)
+    if chunk:
+        yield chunk
 
 
 def common_start(options: Sequence[Sequence[int]]) -> list[int]:
@@ -113,12 +178,12 @@ def score_from_scratch(
             use_cache=False,
             logits_to_keep=len(option) + 1,
         )
-        targets = torch.tensor([option], device=model.device)
-        scores += _sum_log_probs(output.logits[:, :-1], targets, torch.ones_like(targets))
+        scores.append(OptionScore(float(_log_probs(output.logits[0, :-1], option).sum()), len(option)))
     return scores
 
 
-def _sum_log_probs(logits: Tensor, ids: Tensor, valid: Tensor) -> list[OptionScore]:
-    """logits float[K, T, V] that predict ids int[K, T], of which valid int[K, T] count."""
-    log_probs = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[..., None])[..., 0] * valid
-    return [OptionScore(float(total), int(count)) for total, count in zip(log_probs.sum(dim=1), valid.sum(dim=1), strict=True)]
+def _log_probs(logits: Tensor, ids: Sequence[int]) -> Tensor:
+    """float32[N] log-probabilities of N tokens, predicted by float[N, V], or all by the one row of float[1, V]."""
+    targets = torch.tensor(ids, dtype=torch.long, device=logits.device)
+    logits = logits.float()
+    return logits.expand(len(ids), -1).gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)

@@ -10,7 +10,7 @@ import torch
 from gpt4roi.evaluation import benchmark
 from gpt4roi.evaluation.items import EvaluationError, Item
 from gpt4roi.evaluation.model_predictor import ModelPredictor, fit_box
-from gpt4roi.evaluation.option_scoring import common_start, split_options
+from gpt4roi.evaluation.option_scoring import common_start, split_options, takes_own_mask
 from tests.unit.chat.tiny import tiny_model
 from tests.unit.evaluation.small_data import picture
 
@@ -52,6 +52,41 @@ def test_scores_do_not_depend_on_the_other_options(loaded, items: list[Item]) ->
         (alone,) = predictor.score_options(items[0], [option])
         assert alone.log_prob == pytest.approx(score.log_prob, rel=1e-4, abs=1e-3)
         assert again.log_prob == pytest.approx(score.log_prob, rel=1e-4, abs=1e-3)
+
+
+def test_a_prompt_that_begins_like_the_one_before_is_not_run_again(loaded, items: list[Item]) -> None:
+    model, _ = loaded
+    predictor = ModelPredictor(loaded=loaded)
+    rows: list[int] = []
+    hook = model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    # The same picture; the same question; another question; another picture; another box.
+    longer = Item(**{**items[0].__dict__, "question": f"{items[0].question}\nAnswer: a dog.\nWhy?"})
+    moved = Item(**{**items[0].__dict__, "boxes_xyxy": ((40.0, 1.0, 79.0, 20.0), items[0].boxes_xyxy[1])})
+    for item in (items[0], items[0], longer, items[2], items[0], moved):
+        kept = predictor.score_options(item, OPTIONS)
+        before = len(rows)
+        fresh = ModelPredictor(loaded=loaded).score_options(item, OPTIONS)
+        assert len(rows) == before + 1
+        for one, other in zip(kept, fresh, strict=True):
+            assert one.num_tokens == other.num_tokens and one.log_prob == pytest.approx(other.log_prob, rel=1e-4, abs=1e-3)
+    hook.remove()
+    spared = [other - own for own, other in zip(rows[0::2], rows[1::2], strict=True)]
+    first, same, longer_spared, other_picture, back, other_box = spared
+    # All but the prompt's last place, the question's beginning, what stands before the picture, and what stands before the box.
+    assert first == 0 and same > longer_spared > other_box > other_picture == back > 0
+
+
+def test_options_in_one_forward_score_as_in_a_forward_each(loaded, items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = loaded
+    assert takes_own_mask(model.language_model)
+    together = ModelPredictor(loaded=loaded).score_options(items[2], OPTIONS)
+    monkeypatch.setattr(model.language_model.config, "layer_types", ["full_attention", "sliding_attention"], raising=False)
+    assert not takes_own_mask(model.language_model)
+    apart = ModelPredictor(loaded=loaded).score_options(items[2], OPTIONS)
+    for one, other in zip(together, apart, strict=True):
+        assert one.num_tokens == other.num_tokens and one.log_prob == pytest.approx(other.log_prob, rel=1e-4, abs=1e-3)
 
 
 def test_the_end_of_the_answer_is_scored(loaded, items: list[Item]) -> None:
