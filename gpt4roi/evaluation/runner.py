@@ -15,8 +15,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gpt4roi.evaluation import prediction_files
-from gpt4roi.evaluation.items import EvaluationError, Figure, Item
+from gpt4roi.evaluation import average_precision, prediction_files
+from gpt4roi.evaluation.items import NUM_RESAMPLES, EvaluationError, Figure, Item
 from gpt4roi.evaluation.predictors import ChancePredictor, ConstantPredictor, Predictor, predict
 from gpt4roi.evaluation.task import Task, batches
 
@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 GENERAL_PROTOCOL = (
     "Greedy decoding. Divided by all items: an unparsable answer is wrong. 95 % percentile bootstrap over pictures "
-    "(1000 resamples, seed 0). Chance and majority go through the same scorer."
+    f"({NUM_RESAMPLES} resamples, {average_precision.NUM_RESAMPLES} for average precision; seed 0). "
+    "Chance and majority go through the same scorer."
 )
 
 
