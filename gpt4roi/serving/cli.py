@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = EngineSettings(precision=args.precision, max_active=args.max_active, max_waiting=args.max_waiting)
     chat, load_s = load_chat(args, sizes)
     print(f"model ready after {load_s:.1f} s ({chat.engine.decoder.name}); docs on http://{args.host}:{args.port}/docs", file=sys.stderr)
+    # uvicorn drains, then raises the signal again for whoever had it before; its default would end a clean stop with a failure's exit code.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     # Access lines are written by the application, without query strings and without texts.
     uvicorn.run(
         create_app(chat.engine, settings),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import signal
 import threading
 import time
 
@@ -166,13 +165,6 @@ def test_the_documented_examples_work(base_url):
     for example in content["examples"].values():
         body = example["value"] | {"model": "tiny", "max_tokens": 3, "stream": False}
         assert httpx.post(f"{base_url}/v1/chat/completions", json=body).status_code == 200
-
-
-def test_sigterm_is_what_drains(engine):
-    # uvicorn turns SIGTERM into should_exit, which running_server uses; its handler is the one thing not run here.
-    import uvicorn.server
-
-    assert signal.SIGTERM in uvicorn.server.HANDLED_SIGNALS
 
 
 def test_load_picture_is_decoded_once(engine):
