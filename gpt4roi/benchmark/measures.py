@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gpt4roi.benchmark import llama_cpp
 from gpt4roi.benchmark.timing import alternate, seconds, spread
 from gpt4roi.chat import RegionChat
 from gpt4roi.conversation import Turn
@@ -80,7 +81,7 @@ def question(chat: RegionChat, repeats: int) -> dict[str, Any]:
 
 
 def decode(chat: RegionChat, repeats: int, gguf: str | None = None, tokens: int = 48) -> dict[str, Any]:
-    """Tokens a second after the prompt: ours, plain generate, llama.cpp where `llama_cpp` is installed and a GGUF is given."""
+    """Tokens a second after the prompt: ours, plain generate, llama.cpp where a binding of it and a GGUF are there."""
     language_model: Any = chat.model.language_model
     ids = torch.tensor([chat.processor.encode("Tell me a long story.", has_image=False, add_generation_prompt=True).input_ids])
     ids = ids.to(chat.model.device)
@@ -103,38 +104,15 @@ def decode(chat: RegionChat, repeats: int, gguf: str | None = None, tokens: int 
         return tokens / (many - one)
 
     works: dict[str, Callable[[], float]] = {f"ours ({decoder.name})": ours, "plain generate": plain}
-    llama = _llama_cpp(gguf, tokens)
+    llama = llama_cpp.tokens_per_second(gguf, tokens)
     if llama is not None:
-        works["llama.cpp"] = llama
+        works[llama[0]] = llama[1]
     figures = alternate(works, repeats)
     names = list(works)
     result: dict[str, Any] = {"tokens_per_s": figures}
     for name in names[1:]:
-        result[f"ours_over_{name.replace(' ', '_')}"] = round(figures[names[0]]["median"] / figures[name]["median"], 2)
+        result[f"ours over {name}"] = round(figures[names[0]]["median"] / figures[name]["median"], 2)
     return result
-
-
-def _llama_cpp(gguf: str | None, tokens: int) -> Callable[[], float] | None:
-    if gguf is None:
-        return None
-    if not Path(gguf).is_file():
-        raise FileNotFoundError(f"'{gguf}' is not a file; give the GGUF that llama.cpp shall run")
-    try:
-        from llama_cpp import Llama
-    except ModuleNotFoundError:
-        return None
-    llama = Llama(gguf, n_threads=torch.get_num_threads(), n_ctx=512, verbose=False)
-    prompt = llama.tokenize(b"Tell me a long story.")
-
-    def run() -> float:
-        llama.reset()
-        llama.eval(prompt)
-        start = time.perf_counter()
-        for _ in range(tokens):
-            llama.eval([llama.sample(temp=0.0)])
-        return tokens / (time.perf_counter() - start)
-
-    return run
 
 
 def prefill(chat: RegionChat, repeats: int, tokens: int = 300) -> dict[str, Any]:
