@@ -255,6 +255,11 @@ def finish(prepared: Prepared) -> Path:
     """The best checkpoint (by evaluation loss; the last one without evaluation) as an ordinary model folder."""
     config, state = prepared.config, prepared.trainer.state
     best = Path(state.best_model_checkpoint) if state.best_model_checkpoint else checkpoints(config.output_dir)[-1]
+    if config.deepspeed is not None:
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        # Under ZeRO-3 the model to export would again be split while it is read, over ranks that have already gone.
+        unset_hf_deepspeed_config()
     folder = export_checkpoint(best, Path(config.output_dir) / FINAL_NAME, config)
     lost = prepared.trainer.train_dataset.truncation  # type: ignore[union-attr]
     if lost and config.num_workers == 0:
