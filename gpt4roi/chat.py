@@ -72,9 +72,11 @@ class RegionChat:
         dtype: torch.dtype | str | None = None,
         progress: Progress | None = None,
         settings: EngineSettings | None = None,
+        quantization: str | None = None,
+        attn_implementation: str | None = None,
     ) -> RegionChat:
-        """The embedded default (None), a folder or a hub id; `progress` is told what happens and which fraction of it is done."""
-        loaded_model, processor = load_model(model, device=device, dtype=dtype, progress=progress)
+        """The embedded default (None), a folder or a hub id; the arguments are those of `gpt4roi.models.loading.load_model`."""
+        loaded_model, processor = load_model(model, device, dtype, progress, quantization, attn_implementation)
         return cls(loaded_model, processor, Engine(loaded_model, processor, settings))
 
     def new_session(self) -> RegionChat:

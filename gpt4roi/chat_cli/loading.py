@@ -17,7 +17,8 @@ def load_chat(args: argparse.Namespace, settings: EngineSettings | None = None) 
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for library in ("transformers", "bitsandbytes"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     start = time.perf_counter()
     said = ""
 
@@ -31,5 +32,12 @@ def load_chat(args: argparse.Namespace, settings: EngineSettings | None = None) 
             print(f"{message} …", end=end, file=sys.stderr, flush=True)
 
     sizes = settings or EngineSettings(precision=args.precision)
-    chat = RegionChat.from_pretrained(args.model, device=args.device, progress=progress, settings=sizes)
+    chat = RegionChat.from_pretrained(
+        args.model,
+        device=args.device,
+        progress=progress,
+        settings=sizes,
+        quantization=args.quantize,
+        attn_implementation=args.attention,
+    )
     return chat, time.perf_counter() - start

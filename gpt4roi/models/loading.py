@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+
+from gpt4roi.models.quantization import QuantizationError, quantization_config
 
 if TYPE_CHECKING:
     from gpt4roi.models.embedded import Progress
@@ -20,7 +24,12 @@ class ModelNotFoundError(ValueError):
 
 
 def load_model(
-    name: str | Path | None = None, device: str | None = None, dtype: torch.dtype | str | None = None, progress: Progress | None = None
+    name: str | Path | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    progress: Progress | None = None,
+    quantization: str | None = None,
+    attn_implementation: str | None = None,
 ) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
     """A model in evaluation mode and its processor.
 
@@ -29,8 +38,10 @@ def load_model(
       device: `cpu`, `cuda`, `cuda:1`, …, or `auto` to spread over what is there; None takes CUDA where there is one.
       dtype: a torch dtype or its name; None is float32 on CPU and bfloat16 on CUDA.
       progress: told what is being done and how far it is (0 to 1, or None).
+      quantization: `int8` or `int4` weights of the language model (see `quantization`); None leaves them as they are.
+      attn_implementation: `sdpa`, `eager`, `flash_attention_2`, … of the language model; None leaves the choice to transformers.
     Raises:
-      ModelNotFoundError, EmbeddedModelError: each with one sentence.
+      ModelNotFoundError, EmbeddedModelError, QuantizationError: each with one sentence.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if isinstance(dtype, str):
@@ -39,9 +50,15 @@ def load_model(
             raise ValueError("dtype is float32, bfloat16 or float16")
     dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
     if name is None or str(name) == EMBEDDED:
+        if quantization is not None:
+            raise QuantizationError("the embedded default has an int8 decoder of its own (--precision int8); quantise other models")
         from gpt4roi.models import embedded
 
-        return embedded.load(device if device != "auto" else None, dtype, progress)
+        model, processor = embedded.load(device if device != "auto" else None, dtype, progress)
+        if attn_implementation is not None:
+            with _sentences(EMBEDDED):
+                model.set_attn_implementation(attn_implementation)
+        return model, processor
     from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
     from gpt4roi.models.processing_gpt4roi import CONFIG_NAME, GPT4RoIProcessor
 
@@ -53,14 +70,32 @@ def load_model(
         raise ModelNotFoundError(f"'{name}' is neither 'embedded' nor a folder nor a hub id (owner/name)")
     if progress:
         progress(f"loading {name}", None)
-    try:
+    options: dict[str, Any] = {"dtype": dtype}
+    if device == "auto":
+        options["device_map"] = "auto"
+    if quantization is not None:
+        # Quantised where they will stay, tensor by tensor: such weights cannot be moved or cast later.
+        options |= {"quantization_config": quantization_config(quantization, dtype), "device_map": options.get("device_map", {"": device})}
+    if attn_implementation is not None:
+        options["attn_implementation"] = attn_implementation
+    with _sentences(name):
         processor = GPT4RoIProcessor.from_pretrained(name)
-        if device == "auto":
-            model = GPT4RoIForConditionalGeneration.from_pretrained(name, dtype=dtype, device_map="auto")
-        else:
-            model = cast(Any, GPT4RoIForConditionalGeneration.from_pretrained(name, dtype=dtype)).to(device)
-    except OSError as error:
-        raise ModelNotFoundError(
-            f"'{name}' could not be loaded ({str(error).splitlines()[0]}); give a folder, a hub id or 'embedded'"
-        ) from error
+        model = GPT4RoIForConditionalGeneration.from_pretrained(name, **options)
+    if "device_map" not in options:
+        cast(Any, model).to(device)
     return model.eval(), processor
+
+
+@contextmanager
+def _sentences(name: str | Path) -> Iterator[None]:
+    """What transformers says when a model or a package is not there, as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelNotFoundError(f"'{name}' could not be loaded ({_first_line(error)}); give a folder, a hub id or 'embedded'") from error
+    except ImportError as error:
+        raise ModelNotFoundError(f"'{name}' could not be loaded as asked: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

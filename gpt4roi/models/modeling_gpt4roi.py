@@ -52,7 +52,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.region_encoder = RegionEncoder(config.region_config, self.vision_tower.level_channels, text_width)
         self.language_model = language_model if language_model is not None else AutoModelForCausalLM.from_config(config.text_config)
         no_split = getattr(self.language_model, "_no_split_modules", None) or []
-        self._no_split_modules = [*no_split, "RegionEncoder"]
+        # The tower too: it is small, and its blocks add tensors that must lie on one device.
+        self._no_split_modules = [*no_split, "VisionTower", "RegionEncoder"]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -14,8 +14,9 @@ from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
 from gpt4roi.models.tensor_files import CheckpointError, TensorFiles
 
 PARTS = ("vision_tower", "region_encoder", "multi_modal_projector", "language_model")
-# Bytes a parameter of the linear layers of the language model; everything else stays in 16 bits (in 32 for float32).
-QUANTISED_BYTES = {"int8": 1.0, "int4": 0.5}
+# Bytes a parameter of the linear layers of the language model (see `quantization`; int4 keeps a float32 for every 64); everything else
+# stays in 16 bits.
+QUANTISED_BYTES = {"int8": 1.0, "int4": 0.5 + 4 / 64}
 
 
 def summarise(folder: str | Path) -> dict[str, Any]:
