@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -29,6 +31,14 @@ from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
 from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
 from gpt4roi.models.released_config import ADDED_TOKENS
 
+# What a hub that cannot be reached, or does not have it, ends in: errors of its HTTP client come through as they are (the client's package
+# has changed, its base error is always the first base of the hub's own), and RuntimeErrors of a client that was closed.
+HUB_ERRORS: tuple[type[Exception], ...] = (
+    *cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__),
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 # Whole two-tower models hold the vision tower that we want; transformers reads just that part of their weights.
 VISION_PART = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}
 # For language models that were never tuned to chat and so bring no template of their own.
@@ -59,6 +69,7 @@ class Recipe:
     prompt_style: a key of `gpt4roi.conversation.STYLES`.
     resize: see `GPT4RoIProcessor`.
     image_mean, image_std: of RGB in [0, 1], as the tower was trained with.
+    backbone_weights: folder with `NAME.safetensors` of each timm backbone; None lets timm fetch them.
     download_gb: about what the parts weigh on the hub, by name; shown before anything is fetched.
     """
 
@@ -74,6 +85,7 @@ class Recipe:
     resize: str = "bilinear"
     image_mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     image_std: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    backbone_weights: str | None = None
     download_gb: dict[str, float] = field(default_factory=dict)
 
 
@@ -106,15 +118,23 @@ def part_config(name: str) -> PreTrainedConfig:
     try:
         return cast(PreTrainedConfig, AutoConfig.from_pretrained(name))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise RecipeError(
-            f"the config of '{name}' cannot be read ({reason}); give a local folder or a hub id that can be reached"
+            f"the config of '{name}' cannot be read ({_first_line(error)}); give a local folder or a hub id that can be reached"
         ) from error
 
 
 def vision_part_config(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The vision tower's config out of a two-tower model's, or itself."""
-    return cast(PreTrainedConfig, config.vision_config) if config.model_type in VISION_PART else config
+    """The vision tower's config out of a two-tower model's, or itself.
+
+    Raises:
+      RecipeError: it is no ViT.
+    """
+    part = cast(PreTrainedConfig, config.vision_config) if config.model_type in VISION_PART else config
+    if not hasattr(part, "patch_size") or not hasattr(part, "image_size"):
+        raise RecipeError(
+            f"a model of type '{part.model_type}' is no vision tower: its config has no patch_size; give a ViT (CLIP, SigLIP, DINOv2)"
+        )
+    return part
 
 
 def vision_settings(recipe: Recipe, tower: PreTrainedConfig | None) -> GPT4RoIVisionConfig:
@@ -210,7 +230,7 @@ def _language_model(recipe: Recipe, dtype: torch.dtype) -> PreTrainedModel:
     try:
         return cast(PreTrainedModel, AutoModelForCausalLM.from_pretrained(recipe.language_model, dtype=dtype))
     except (OSError, ValueError) as error:
-        raise RecipeError(f"the language model '{recipe.language_model}' cannot be loaded ({str(error).splitlines()[0]})") from error
+        raise RecipeError(f"the language model '{recipe.language_model}' cannot be loaded ({_first_line(error)})") from error
 
 
 def _tokenizer(recipe: Recipe, language_model: PreTrainedModel) -> PreTrainedTokenizerBase:
@@ -232,13 +252,8 @@ def _tokenizer(recipe: Recipe, language_model: PreTrainedModel) -> PreTrainedTok
 def _load_tower(recipe: Recipe, whole: PreTrainedConfig | None, model: GPT4RoIForConditionalGeneration) -> None:
     tower = cast(Any, model.vision_tower.tower)
     if isinstance(recipe.vision_tower, list):
-        import timm
-
         for backbone, item in zip(tower.backbones, recipe.vision_tower, strict=True):
-            pretrained = timm.create_model(
-                item["name"], pretrained=True, features_only=True, out_indices=item["out_indices"], **item.get("kwargs", {})
-            )
-            backbone.load_state_dict(pretrained.state_dict())
+            backbone.load_state_dict(_timm_backbone(item, recipe.backbone_weights).state_dict())
         return
     if whole is None:
         raise RecipeError("a ViT needs its config")
@@ -246,8 +261,26 @@ def _load_tower(recipe: Recipe, whole: PreTrainedConfig | None, model: GPT4RoIFo
     try:
         pretrained = loader.from_pretrained(recipe.vision_tower, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise RecipeError(f"the vision tower '{recipe.vision_tower}' cannot be loaded ({str(error).splitlines()[0]})") from error
+        raise RecipeError(f"the vision tower '{recipe.vision_tower}' cannot be loaded ({_first_line(error)})") from error
     missing, unexpected = tower.backbone.load_state_dict(pretrained.state_dict(), strict=False)
     unexpected = [name for name in unexpected if "head." not in name]
     if missing or unexpected:
         raise RecipeError(f"the weights of '{recipe.vision_tower}' do not fit their config: {[*missing, *unexpected][0]}")
+
+
+def _timm_backbone(item: dict[str, Any], folder: str | None) -> nn.Module:
+    """One pretrained backbone of timm, from a folder or from where timm keeps its weights."""
+    import timm
+
+    name = str(item["name"])
+    options: dict[str, Any] = {"features_only": True, "out_indices": item["out_indices"], **item.get("kwargs", {})}
+    if folder is not None:
+        options["pretrained_cfg_overlay"] = {"file": str(Path(folder) / f"{name}.safetensors")}
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except HUB_ERRORS as error:
+        raise RecipeError(f"the weights of the timm backbone '{name}' cannot be loaded ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
