@@ -444,8 +444,8 @@ class Writer:
 # What is asked how often, for pictures with one region and with several, and for geometry alone.
 SINGLE = (("name", 40), ("yes_no", 30), ("colour", 20), ("refuse", 6), ("place", 4), ("describe", 4))
 SEVERAL = (
-    ("name", 22), ("yes_no", 22), ("relation", 20), ("same", 6), ("colour", 12), ("where", 5), ("size", 2), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 2), ("count", 1),
-    ("anything_else", 2), ("follow_up", 1), ("refuse", 4), ("picture", 1),
+    ("name", 30), ("yes_no", 24), ("relation", 9), ("same", 4), ("colour", 9), ("where", 1), ("size", 1), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 9),
+    ("count", 1), ("anything_else", 1), ("follow_up", 1), ("refuse", 4), ("picture", 1),
 )  # fmt: skip
 GEOMETRY = (("relation", 56), ("where", 24), ("size", 8), ("place", 8), ("refuse", 4))
 
@@ -479,7 +479,7 @@ def conversation(
         rng.shuffle(regions)
         # Rarer things first, so that people do not crowd out everything else.
         regions.sort(key=lambda region: region["label"] == "person" and rng.random() < 0.5)
-        regions = regions[: rng.choice((2, 2, 3, 4))]
+        regions = regions[: rng.choice((2, 3, 4, 5))]
         regions = [{**region, "box_xyxy": drawn_by_hand(rng, region["box_xyxy"], record["size_wh"])} for region in regions]
     if geometry:
         drawn = max(rng.choice((2, 3, 4)) - len(regions), rng.choice((0, 1)))
