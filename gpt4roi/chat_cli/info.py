@@ -26,8 +26,17 @@ def run(args: argparse.Namespace) -> int:
     for section, values in report.items():
         print(section)
         for name, value in values.items() if isinstance(values, dict) else [("", values)]:
-            print(f"  {name:<22} {json.dumps(value) if isinstance(value, (dict, list)) else value}")
+            print(f"  {name:<22} {_shown(name, value)}")
     return 0
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value for people: counts with thousands, bytes in GB, a table as one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(name, part)}" for key, part in value.items())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value / 1e9:,.2f} GB" if "bytes" in name.split("_") else f"{value:,}"
+    return json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def describe(model: str | None = None) -> dict[str, Any]:

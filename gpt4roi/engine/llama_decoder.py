@@ -92,8 +92,8 @@ def is_supported(language_model: PreTrainedModel) -> bool:
         and not config.attention_bias
         and not config.mlp_bias
         and rope.get("rope_type", "default") == "default"
-        # Quantised weights are integers in a library's own layout; copying them as rows of numbers would give nonsense.
-        and all(parameter.is_floating_point() for parameter in language_model.parameters())
+        # Quantised weights are integers in a library's own layout, and spread ones may lie on disk: neither can be copied as rows of numbers.
+        and all(parameter.is_floating_point() and not parameter.is_meta for parameter in language_model.parameters())
     )
 
 

@@ -48,7 +48,8 @@ def load_model(
         dtype = getattr(torch, dtype, None)
         if not isinstance(dtype, torch.dtype):
             raise ValueError("dtype is float32, bfloat16 or float16")
-    dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    dtype = dtype or (torch.float32 if on_cpu else torch.bfloat16)
     if name is None or str(name) == EMBEDDED:
         if quantization is not None:
             raise QuantizationError("the embedded default has an int8 decoder of its own (--precision int8); quantise other models")

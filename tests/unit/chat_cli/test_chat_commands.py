@@ -135,7 +135,15 @@ def test_info(folder, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["versions"]["torch"]
     assert {"trained_tensors_whole", "base_language_model_ready"} <= set(report["embedded"])
-    assert report["model"]["parameters"]["total"] > 0
-    assert main(["info"]) == 0
-    assert "torch" in capsys.readouterr().out
+    counts = report["model"]["parameters"]
+    assert (
+        counts["total"] == sum(counts[part] for part in ("vision_tower", "region_encoder", "multi_modal_projector", "language_model")) > 0
+    )
+    memory = report["model"]["memory_bytes"]
+    assert memory["float32"] == 4 * counts["total"] == 2 * memory["bfloat16"]
+    assert memory["bfloat16"] > memory["int8"] > memory["int4"] > memory["bfloat16"] // 4
+    assert main(["info", "--model", str(folder / "model")]) == 0
+    shown = capsys.readouterr().out
+    assert "torch" in shown and f"total {counts['total']:,}" in shown
+    assert "float32 0.00 GB, bfloat16 0.00 GB, int8 0.00 GB, int4 0.00 GB" in shown
     assert main(["info", "--model", "no-such-folder"]) == 2

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from gpt4roi.chat import RegionChat
 from gpt4roi.cli import main
 from gpt4roi.engine import EngineSettings
+from gpt4roi.engine.engine import choose_decoder
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor, quantization
 from gpt4roi.models.assemble import Recipe, assemble
 from gpt4roi.models.loading import ModelNotFoundError, load_model
@@ -136,6 +137,8 @@ def test_an_attention_that_is_not_there_is_a_sentence(folder: Path, backend: str
 def test_device_auto(folder: Path, exact: torch.Tensor) -> None:
     model, processor = load_model(folder, device="auto", dtype="float32")
     torch.testing.assert_close(logits(model, processor).cpu(), exact, rtol=1e-4, atol=1e-4)
+    if not torch.cuda.is_available():
+        assert load_model(folder, device="auto")[0].dtype == torch.float32
 
 
 def test_spread_over_two_places(folder: Path, exact: torch.Tensor, tmp_path: Path) -> None:
@@ -147,6 +150,7 @@ def test_spread_over_two_places(folder: Path, exact: torch.Tensor, tmp_path: Pat
     ).eval()
     places = {str(place) for place in model.hf_device_map.values()}
     assert places == {"cpu", "disk"}
+    assert choose_decoder(model, None).name == "transformers"
     # What adds up tensors of its own must not be cut through.
     assert not any(name.startswith(("vision_tower.", "region_encoder.")) for name in model.hf_device_map)
     torch.testing.assert_close(logits(model, processor), exact, rtol=1e-4, atol=1e-5)
