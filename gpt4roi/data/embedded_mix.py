@@ -314,7 +314,9 @@ class Writer:
             return self.name()
         a, b = pair
         if self.rng.random() < 0.5:
-            alike = [(i, j) for i in range(len(self.regions)) for j in range(len(self.regions)) if i != j and self.label(i) == self.label(j)]
+            alike = [
+                (i, j) for i in range(len(self.regions)) for j in range(len(self.regions)) if i != j and self.label(i) == self.label(j)
+            ]
             a, b = self.rng.choice(alike) if alike else pair
         one, other = self.label(a), self.label(b)
         if one == other:
@@ -346,7 +348,11 @@ class Writer:
             return self.place()
         a, b = pair
         ratio = self.area(a) / max(self.area(b), 1e-9)
-        words = "about the same size" if 1 / 1.3 < ratio < 1.3 else ("much " if ratio > 4 or ratio < 0.25 else "") + ("larger" if ratio > 1 else "smaller")
+        words = (
+            "about the same size"
+            if 1 / 1.3 < ratio < 1.3
+            else ("much " if ratio > 4 or ratio < 0.25 else "") + ("larger" if ratio > 1 else "smaller")
+        )
         self.add("size", sentence(words), a=self.tag(a), b=self.tag(b))
         return None
 

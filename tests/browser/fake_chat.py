@@ -73,4 +73,3 @@ class FakeChat:
         question = self.turns[-2].content
         self.turns = self.turns[:-2]
         yield from self.stream(question, max_new_tokens)
-

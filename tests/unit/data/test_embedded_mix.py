@@ -85,7 +85,9 @@ def test_hand_drawn_boxes_stay_near_and_inside() -> None:
     for _ in range(200):
         box = drawn_by_hand(rng, (0, 10, 50, 100), (60, 100))
         assert 0 <= box[0] < box[2] <= 60 and 0 <= box[1] < box[3] <= 100
-        assert all(abs(moved - edge) <= 0.08 * side + 0.1 for moved, edge, side in zip(box, (0, 10, 50, 100), (50, 90, 50, 90), strict=True))
+        assert all(
+            abs(moved - edge) <= 0.08 * side + 0.1 for moved, edge, side in zip(box, (0, 10, 50, 100), (50, 90, 50, 90), strict=True)
+        )
 
 
 def test_geometry_asks_for_no_name_and_fills_up_with_boxes_of_no_label() -> None:
