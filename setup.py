@@ -11,7 +11,9 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["pycocotools>=2.0.8", "pycocoevalcap>=1.2", "matplotlib>=3.8", "scipy>=1.11"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30", "prometheus-client>=0.20", "python-multipart>=0.0.9"],
+    "quantize": ["bitsandbytes>=0.50"],
     "test": [
+        "bitsandbytes>=0.50",
         "pytest>=8",
         "ruff>=0.6",
         "mypy>=1.10",
