@@ -293,7 +293,9 @@ def choose_decoder(model: GPT4RoIForConditionalGeneration, precision: str | None
     if precision == "transformers":
         return TransformersDecoder(language_model)
     if not fits:
-        raise ValueError(f"precision '{precision}' is for LLaMA-shaped language models on CPU with weights as saved; use 'transformers' for this one")
+        raise ValueError(
+            f"precision '{precision}' is for LLaMA-shaped language models on CPU with weights as saved; use 'transformers' for this one"
+        )
     return LlamaDecoder(language_model, precision)
 
 
