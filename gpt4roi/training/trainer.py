@@ -197,6 +197,13 @@ class RegionTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        is_best = super()._determine_best_metric(metrics, trial)
+        if is_best:
+            # transformers notes the step only when it decides itself when to save.
+            self.state.best_global_step = self.state.global_step
+        return is_best
+
     # Checkpoints
 
     def _save_checkpoint(self, model: nn.Module, trial: Any = None) -> None:
@@ -231,7 +238,8 @@ class RegionTrainer(Trainer):
         folders = checkpoints(self.output_dir)
         keep = folders[-self.config.keep_checkpoints :]
         for folder in folders:
-            if folder not in keep and step_of(folder) != self.state.best_global_step:
+            # The best evaluation may have been at a step that was not saved: what counts is the best of those that were.
+            if folder not in keep and str(folder) != self.state.best_model_checkpoint:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _barrier(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpt4roi.cli import main
+from gpt4roi.training.trainer import RegionTrainer
 from tests.training.tiny import losses, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -75,3 +76,19 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(workplace):
     assert main(["train", str(path), "--max-steps", str(step + 2)]) == 0
     assert max(losses(workplace / "out")) == step + 2 and time.monotonic() - started < 120
     assert json.loads((workplace / "out" / "model" / "training.json").read_text(encoding="utf-8"))["checkpoint"] == f"checkpoint-{step + 2}"
+
+
+def test_the_best_saved_checkpoint_becomes_the_model(workplace, monkeypatch):
+    # The evaluation losses are given, because a few steps of a tiny model do not fall and rise on demand.
+    given = {1: 3.0, 2: 1.0, 3: 2.0}
+    plain = RegionTrainer.evaluate
+
+    def evaluate(self, *args, **kwargs):
+        return {**plain(self, *args, **kwargs), "eval_loss": given[self.state.global_step]}
+
+    monkeypatch.setattr(RegionTrainer, "evaluate", evaluate)
+    eval_data = [{"reader": "jsonl", "annotations": "train.jsonl"}]
+    path = write_config(workplace, max_steps=3, eval_steps=1, save_steps=1, keep_checkpoints=1, eval_data=eval_data)
+    assert main(["train", str(path)]) == 0
+    assert json.loads((workplace / "out" / "model" / "training.json").read_text())["checkpoint"] == "checkpoint-2"
+    assert sorted(folder.name for folder in (workplace / "out").glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-3"]
