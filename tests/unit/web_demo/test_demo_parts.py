@@ -94,9 +94,10 @@ def test_nothing_that_was_said_becomes_markup() -> None:
 
 def test_only_the_last_answer_can_be_written_again() -> None:
     turns = [Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c"), Turn("assistant", "")]
-    html = chat_html(turns, [{"first_token_s": 0.52, "total_s": 2, "new_tokens": 7}])
+    timings = {"first_token_s": 0.52, "total_s": 2, "new_tokens": 7, "vision_s": 0.0004, "reused_tokens": 61, "prompt_tokens": 78}
+    html = chat_html(turns, [timings])
     assert html.count("regenerate") == 1 and html.count('data-act="copy"') == 2
-    assert "First word after 0.5 s · 2.0 s in all · 7 tokens" in html and "(no words)" in html
+    assert "First word after 0.5 s · 2.0 s in all · 7 tokens · picture 0 ms · 61 of 78 prompt tokens reused" in html and "(no words)" in html
     assert "regenerate" not in chat_html(turns, question="d")
 
 
