@@ -97,11 +97,15 @@ def test_only_the_last_answer_can_be_written_again() -> None:
     timings = {"first_token_s": 0.52, "total_s": 2, "new_tokens": 7, "vision_s": 0.0004, "reused_tokens": 61, "prompt_tokens": 78}
     html = chat_html(turns, [timings])
     assert html.count("regenerate") == 1 and html.count('data-act="copy"') == 2
-    assert "First word after 0.5 s · 2.0 s in all · 7 tokens · picture 0 ms · 61 of 78 prompt tokens reused" in html and "(no words)" in html
+    assert (
+        "First word after 0.5 s · 2.0 s in all · 7 tokens · picture 0 ms · 61 of 78 prompt tokens reused" in html and "(no words)" in html
+    )
     assert "regenerate" not in chat_html(turns, question="d")
 
 
-@pytest.mark.parametrize(("timings", "text"), [({}, ""), ({"total_s": 1.25}, "1.2 s in all"), ({"vision_s": 1.0}, "")])
+@pytest.mark.parametrize(
+    ("timings", "text"), [({}, ""), ({"total_s": 1.25}, "1.2 s in all"), ({"vision_s": 1.0}, "picture 1000 ms"), ({"unknown": 1.0}, "")]
+)
 def test_timings_show_what_is_known(timings: dict[str, float], text: str) -> None:
     assert timings_text(timings) == text
 
