@@ -122,7 +122,8 @@ def test_the_blind_model_sees_the_picture_but_not_the_regions(loaded, items: lis
         return predictor.score_options(item, ["a dog"])[0].log_prob
 
     assert score(seeing, items[0]) != pytest.approx(score(seeing, moved), rel=1e-6)
-    assert score(blind, items[0]) == score(blind, moved)
+    # The second prompt may go on from what is kept of the first, which rounds otherwise.
+    assert score(blind, items[0]) == pytest.approx(score(blind, moved), rel=1e-7)
     assert score(blind, items[0]) != pytest.approx(score(blind, other_picture), rel=1e-6)
     assert blind.name.endswith("(blind)")
 
