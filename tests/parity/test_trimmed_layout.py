@@ -20,26 +20,19 @@ from gpt4roi.models import GPT4RoIForConditionalGeneration
 from gpt4roi.models.convert_released import convert
 from gpt4roi.models.released_config import ADDED_TOKENS
 from gpt4roi.models.released_keys import REGION_PREFIX, region_names
+from tests.unit.models.released_checkpoint import CONFIG as RELEASED_CONFIG
 
 DATA = Path(__file__).parent / "data" / "released_layout_trimmed.npz"
 TOLERANCE = 1e-4
 ROWS = {"model.embed_tokens.weight": "embedding_ids", "lm_head.weight": "head_ids"}
 WIDTH, BOX_WIDTH, HIDDEN, TEXT_WIDTH = 64, 24, 48, 96
 CONFIG = {
-    "model_type": "llava",
-    "vocab_size": 32006,
+    **RELEASED_CONFIG,
     "hidden_size": TEXT_WIDTH,
     "intermediate_size": 160,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-6,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-    "tie_word_embeddings": False,
     "mm_hidden_size": WIDTH,
-    "mm_vision_select_layer": -2,
 }
 TOWER = {
     "model_type": "clip_vision_model",
