@@ -42,8 +42,10 @@ TEXT_PATTERNS = {
     "Write a haiku about {}.": "snow spring the+moon a+river mountains birds the+night",
     "Write a short poem about {}.": "love winter a+tree the+sun wind",
     "Who wrote {}?": "Macbeth Don+Quixote War+and+Peace The+Odyssey Oliver+Twist Faust",
-    "Name three {}.": "animals countries vegetables cities sports instruments birds",
-    "What is the {}?": "smallest+planet largest+country longest+river largest+animal largest+continent deepest+ocean hottest+planet",
+    "Name three {}.": "animals countries vegetables cities sports instruments birds shapes flowers trees months drinks rivers languages oceans metals jobs tools",
+    "List five {}.": "fruits animals countries planets things+to+do hobbies",
+    "Name two {}.": "seasons continents famous+painters kinds+of+fish",
+    "What is the {}?": "smallest+planet largest+country longest+river largest+animal largest+continent deepest+ocean hottest+planet largest+island largest+desert closest+star smallest+country largest+bird color+of+the+sun",
     "How do I make {}?": "coffee soup a+salad bread lemonade a+sandwich",
     "Why {}?": "do+birds+sing is+the+sea+salty do+we+sleep do+cats+purr is+snow+white do+trees+grow+in+spring",
     "Say {} in French.": "hello thank+you good+morning yes",
@@ -128,7 +130,7 @@ def main() -> None:
                 if alone and (index + number) % 2 and split == "train":
                     continue
                 geometry = bool(record["regions"]) and rng.random() < args.geometry
-                sample = conversation(record, rng, labels, 3 if alone and not geometry else 11, geometry=geometry)
+                sample = conversation(record, rng, labels, 3 if alone and not geometry else 11 if geometry else None, geometry=geometry)
                 if sample["conversation"]:
                     if rng.random() < 0.04:
                         prompt = rng.choice(list(answers))

@@ -14,25 +14,35 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from gpt4roi.benchmark.measures import random_picture, resident_bytes
+from gpt4roi.benchmark.measures import resident_bytes
 from gpt4roi.engine import Engine
 
 CLIENTS = (1, 4, 16)
 # Memory is looked at after every so many requests of a round.
 MEMORY_EVERY = 100
+PAINTS = ("red", "blue", "yellow", "green", "white", "black", "orange", "hotpink")
+
+
+def two_coloured(index: int) -> Image.Image:
+    """160 x 120, two thirds of one paint beside a third of another: no two of the first 16 are alike, nor should their answers be."""
+    first, second = PAINTS[index % len(PAINTS)], PAINTS[(index + 1 + index // len(PAINTS)) % len(PAINTS)]
+    picture = Image.new("RGB", (160, 120), first)
+    picture.paste(second, (107, 0, 160, 120))
+    return picture
 
 
 def body_of(index: int, tokens: int, model_name: str) -> bytes:
     """A question of its own: client `index` has its own picture and box."""
     buffer = io.BytesIO()
-    random_picture(index, (160, 120)).save(buffer, "JPEG")
+    two_coloured(index).save(buffer, "JPEG")
     url = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    box = [5 + index % 40, 5, 80 + index % 40, 100]
+    box = [2 + index, 5, 150 - index % 5, 110 - index % 7]
     parts = [
         {"type": "image_url", "image_url": {"url": url}},
         {"type": "region", "number": 1, "box": box},
-        {"type": "text", "text": "What is <region1>?"},
+        {"type": "text", "text": "What color is <region1>?"},
     ]
     return json.dumps({"model": model_name, "max_tokens": tokens, "messages": [{"role": "user", "content": parts}]}).encode()
 

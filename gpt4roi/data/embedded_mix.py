@@ -219,7 +219,7 @@ class Writer:
         width, height = record["size_wh"]
         self.boxes = [(b[0] / width, b[1] / height, b[2] / width, b[3] / height) for b in (r["box_xyxy"] for r in regions)]
         self.turns: list[dict[str, str]] = []
-        self.named = False
+        self.named: set[int] = set()
 
     def add(self, role: str, answer: str, **values: str) -> None:
         question = self.dress(self.rng.choice(ASK[role]).format(**{name: value for name, value in values.items() if value}))
@@ -250,25 +250,29 @@ class Writer:
     def label(self, index: int) -> str:
         return str(self.regions[index]["label"])
 
-    def name(self, index: int | None = None) -> None:
-        index = self.rng.randrange(len(self.regions)) if index is None else index
-        self.add(
-            "name_next" if self.named and self.rng.random() < 0.5 else "name", sentence(with_article(self.label(index))), a=self.tag(index)
-        )
-        self.named = True
+    def next_to_name(self) -> int:
+        """A region whose name no answer has told yet, while there is one: what was told can be copied and teaches nothing about features."""
+        index = self.rng.choice([i for i in range(len(self.regions)) if i not in self.named] or list(range(len(self.regions))))
+        self.named.add(index)
+        return index
+
+    def name(self) -> None:
+        role = "name_next" if self.named and self.rng.random() < 0.5 else "name"
+        index = self.next_to_name()
+        self.add(role, sentence(with_article(self.label(index))), a=self.tag(index))
 
     def yes_no(self) -> None:
-        index = self.rng.randrange(len(self.regions))
+        index = self.next_to_name()
         true = self.label(index)
         if self.rng.random() < 0.5:
-            self.add("yes_no", f"Yes, {with_article(true)}.", a=self.tag(index), x=with_article(true))
+            self.add("yes_no", sentence(f"{with_article(true)}, so yes"), a=self.tag(index), x=with_article(true))
             return
         same_picture = [r["label"] for r in self.record["regions"] if r["label"] != true]
         confusable = [name for group in CONFUSABLE if true in group for name in group if name != true]
         pools: list[Sequence[str]] = [pool for pool in (same_picture, confusable) if pool]
         pool: Sequence[str] = self.rng.choice(pools) if pools and self.rng.random() < 0.75 else self.labels
         false = self.rng.choice([name for name in pool if name != true])
-        self.add("yes_no", f"No, {with_article(true)}.", a=self.tag(index), x=with_article(false))
+        self.add("yes_no", sentence(f"{with_article(true)}, so no"), a=self.tag(index), x=with_article(false))
 
     def colour(self) -> None:
         index = self.rng.randrange(len(self.regions))
@@ -300,7 +304,8 @@ class Writer:
         if not kinds:
             return self.where()
         kind, holds, word = self.rng.choice(kinds)
-        # What is seen first, what follows from it second: a small model does not learn to give the conclusion alone.
+        # What is seen first, what follows from it second, here and wherever yes or no is the answer: a small model does not learn to give
+        # the conclusion alone.
         if self.rng.random() < 0.5:
             self.add(kind, f"The first one is {word}, so {self.tag(a if holds else b)}.", a=self.tag(a), b=self.tag(b))
         else:
@@ -318,11 +323,10 @@ class Writer:
                 (i, j) for i in range(len(self.regions)) for j in range(len(self.regions)) if i != j and self.label(i) == self.label(j)
             ]
             a, b = self.rng.choice(alike) if alike else pair
+        self.named |= {a, b}
         one, other = self.label(a), self.label(b)
-        if one == other:
-            self.add("same", f"Yes, both are {one}.", a=self.tag(a), b=self.tag(b))
-        else:
-            self.add("same", f"No, {with_article(one)} and {with_article(other)}.", a=self.tag(a), b=self.tag(b))
+        words = f"{with_article(one)} and {with_article(other)}, so {'yes' if one == other else 'no'}"
+        self.add("same", sentence(words), a=self.tag(a), b=self.tag(b))
         return None
 
     def directions(self, a: int, b: int) -> str:
@@ -387,8 +391,9 @@ class Writer:
         self.add("describe", sentence(text), a=self.tag(index))
 
     def list_all(self) -> None:
-        if not 1 < len(self.regions) <= 5:
+        if len(self.regions) < 2:
             return self.name()
+        self.named = set(range(len(self.regions)))
         self.add(
             "list",
             " ".join(f"{self.tag(i)[0].upper()}{self.tag(i)[1:]} is {with_article(self.label(i))}." for i in range(len(self.regions))),
@@ -450,7 +455,7 @@ class Writer:
 # What is asked how often, for pictures with one region and with several, and for geometry alone.
 SINGLE = (("name", 40), ("yes_no", 30), ("colour", 20), ("refuse", 6), ("place", 4), ("describe", 4))
 SEVERAL = (
-    ("name", 30), ("yes_no", 24), ("relation", 9), ("same", 4), ("colour", 9), ("where", 1), ("size", 1), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 9),
+    ("name", 32), ("yes_no", 26), ("relation", 8), ("same", 5), ("colour", 9), ("where", 1), ("size", 1), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 6),
     ("count", 1), ("anything_else", 1), ("follow_up", 1), ("refuse", 4), ("picture", 1),
 )  # fmt: skip
 GEOMETRY = (("relation", 56), ("where", 24), ("size", 8), ("place", 8), ("refuse", 4))
@@ -474,9 +479,11 @@ def drawn_by_hand(rng: random.Random, box_xyxy: Sequence[float], size_wh: Sequen
 
 
 def conversation(
-    record: Mapping[str, Any], rng: random.Random, labels: Sequence[str], questions: int, *, geometry: bool = False
+    record: Mapping[str, Any], rng: random.Random, labels: Sequence[str], questions: int | None = None, *, geometry: bool = False
 ) -> dict[str, Any]:
-    """One sample in our JSONL format: up to five of the record's regions in a random order, `questions` questions about them.
+    """One sample in our JSONL format: up to seven of the record's regions in a random order, `questions` questions about them.
+
+    questions: if None two a region and two more, so that most of them ask what no earlier answer tells.
 
     geometry: ask about places and sizes alone, and fill up with boxes drawn at random, which need no label.
     """
@@ -485,12 +492,14 @@ def conversation(
         rng.shuffle(regions)
         # Rarer things first, so that people do not crowd out everything else.
         regions.sort(key=lambda region: region["label"] == "person" and rng.random() < 0.5)
-        regions = regions[: rng.choice((2, 3, 4, 5))]
+        regions = regions[: rng.choice((2, 3, 4, 5, 6, 7))]
         regions = [{**region, "box_xyxy": drawn_by_hand(rng, region["box_xyxy"], record["size_wh"])} for region in regions]
     if geometry:
         drawn = max(rng.choice((2, 3, 4)) - len(regions), rng.choice((0, 1)))
         regions += [{"box_xyxy": random_box(rng, record["size_wh"])} for _ in range(drawn)]
         rng.shuffle(regions)
+    if questions is None:
+        questions = 2 * len(regions) + 2
     writer = Writer(record, rng, regions, labels)
     if not regions:
         writer.picture()

@@ -163,6 +163,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         vision_outputs: tuple[Tensor, list[Tensor]] | None = None,
+        features: tuple[Tensor, Tensor] | None = None,
         trained_logits_only: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
@@ -176,6 +177,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
           labels: int[B, T], -100 = ignored.
           inputs_embeds: float[B, T, D] instead of `input_ids` and pictures, for engines that embed by themselves.
           vision_outputs: what the vision tower gave for the pictures, instead of `pixel_values`.
+          features: image features float[B_image, P, D] and region features float[R, D] that were made elsewhere, instead of pictures and boxes.
           trained_logits_only: with `labels`, logits float[N, V] of the N places alone whose next token is trained, in order.
         Raises:
           ValueError: counts of placeholders and features differ.
@@ -183,7 +185,11 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
-            inputs_embeds = self._merge(input_ids, pixel_values, boxes_xyxy_norm, vision_outputs)
+            inputs_embeds = (
+                self.embed(input_ids, *features)
+                if features is not None
+                else self._merge(input_ids, pixel_values, boxes_xyxy_norm, vision_outputs)
+            )
         if trained_logits_only and labels is not None:
             return self._trained_places(inputs_embeds, attention_mask, labels, **kwargs)
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)

@@ -93,6 +93,9 @@ class TrainConfig:
     attention: str | None = _field(None, "attention back end of transformers: sdpa, eager, flash_attention_2")
     answer_logits_only: bool = _field(True, "compute logits only where a token is trained")
     cache_features: str | None = _field(None, "folder for the frozen vision tower's outputs: computed once, read afterwards")
+    cross_fitted: str | None = _field(
+        None, "stage 1's output with folds: each picture is read by the encoder that was fitted without it (needs cache_features)"
+    )
     num_workers: int = _field(2, "processes that read and decode")
     device: str = _field("auto", "auto, cpu or cuda")
     deepspeed: str | None = _field(None, "DeepSpeed JSON, for example configs/deepspeed/zero2.json")
@@ -192,6 +195,10 @@ def _check(config: TrainConfig, require_output: bool) -> None:
             raise ConfigError(f"{name} is positive; got {value}")
     if config.cache_features and not config.is_tower_frozen:
         raise ConfigError("cache_features needs a frozen vision_tower: features of a tower that trains are outdated after one step")
+    if config.cross_fitted and not config.cache_features:
+        raise ConfigError("cross_fitted needs cache_features: finished features are made of the cached ones")
+    if config.cross_fitted and (config.part("region_encoder") or config.part("projector")):
+        raise ConfigError("cross_fitted needs a frozen region_encoder and projector: its features are finished before the model sees them")
     if config.epochs is None and config.max_steps is None and config.max_minutes is None:
         config.epochs = 1.0
 

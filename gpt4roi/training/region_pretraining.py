@@ -16,13 +16,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from torchvision.ops import roi_align
 from tqdm import tqdm
 
@@ -31,7 +28,8 @@ from gpt4roi.models import GPT4RoIConfig
 from gpt4roi.models.embedded import base_language_model, base_tokenizer, embedded_config
 from gpt4roi.models.region_encoder import RegionEncoder, coordinate_channels
 from gpt4roi.models.vision_tower import VisionTower
-from gpt4roi.pictures import open_picture
+from gpt4roi.training.cross_fitting import FOLDS_NAME, fold_file, fold_of
+from gpt4roi.training.region_crops import CropTable, LabelledRegions, cut_crops
 
 
 @dataclass
@@ -40,7 +38,10 @@ class RegionPretrainingArguments:
 
     tower_checkpoints: safetensors of each timm backbone, in the order of the config's backbones; they stay frozen.
     views: passes of the tower over the pictures; the first is plain, the others are augmented. crop_min: smallest side of a crop.
+    folds: so many further encoders, each without one fold of the pictures, for `cross_fitted` of stage 2; 0 = none.
     batch_size: boxes a step; learning_rate: of encoder, projector and heads.
+    channel_dropout: share of the tower's channels that a box goes without. mixup: of the Beta distribution that says how much of another box
+      is mixed in, 0 = none. Nine thousand boxes are few; both keep them from being learned by heart.
     """
 
     train: str
@@ -53,77 +54,13 @@ class RegionPretrainingArguments:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
+    channel_dropout: float = 0.0
+    mixup: float = 0.0
     crop_min: float = 0.6
+    folds: int = 0
     seed: int = 0
     workers: int = 1
     eval_every: int = 100000
-
-
-class LabelledRegions(Dataset):
-    """Pictures with labelled boxes, augmented when training: crop, flip, box jitter, brightness."""
-
-    def __init__(self, path: str, classes: dict[str, int], image_size: int, crop_min: float | None, seed: int) -> None:
-        self.records = [r for r in map(json.loads, Path(path).read_text(encoding="utf-8").splitlines()) if r["regions"]]
-        self.classes, self.image_size, self.crop_min, self.seed, self.epoch = classes, image_size, crop_min, seed, 0
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        record = self.records[index]
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        picture = open_picture(record["image"])
-        width, height = picture.size
-        regions = record["regions"]
-        if len(regions) > 14:
-            regions = [regions[i] for i in sorted(rng.permutation(len(regions))[:14])] if self.crop_min else regions
-        boxes = np.array([region["box_xyxy"] for region in regions], dtype=np.float64)
-        keep = np.ones(len(boxes), dtype=bool)
-        flip, gain = False, 1.0
-        if self.crop_min:
-            scale = rng.uniform(self.crop_min, 1.0, size=2) * [width, height]
-            x0, y0 = rng.uniform(0, [width - scale[0], height - scale[1]])
-            window = np.array([x0, y0, x0 + scale[0], y0 + scale[1]])
-            clipped = np.concatenate([np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])], axis=1)
-            share = np.clip(clipped[:, 2:] - clipped[:, :2], 0, None).prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
-            keep = share > 0.6
-            if keep.any():
-                picture = picture.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR, box=tuple(window))
-                boxes = (clipped - window[[0, 1, 0, 1]]) / np.array([*scale, *scale])
-            else:
-                keep[:] = True
-                boxes = boxes / [width, height, width, height]
-            size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-            boxes = np.clip(boxes + rng.normal(0, 0.04, boxes.shape).clip(-0.08, 0.08) * size, 0, 1)
-            flip, gain = bool(rng.random() < 0.5), float(rng.uniform(0.8, 1.2))
-        else:
-            boxes = boxes / [width, height, width, height]
-        if picture.size != (self.image_size, self.image_size):
-            picture = picture.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture, dtype=np.float32)
-        if flip:
-            pixels, boxes = pixels[:, ::-1], np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1)
-        pixels = np.clip(pixels * gain, 0, 255) / 127.5 - 1
-        present = np.zeros(len(self.classes), dtype=np.float32)
-        labels = np.array([self.classes.get(region["label"], -100) for region in regions])
-        present[labels[keep & (labels >= 0)]] = 1
-        return {
-            "pixels": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))),
-            "boxes": torch.from_numpy(boxes[keep]).float(),
-            "labels": torch.from_numpy(labels[keep]),
-            "colours": torch.tensor([r["colours"] for r, k in zip(regions, keep, strict=True) if k]),
-            "present": torch.from_numpy(present),
-        }
-
-
-def collate(examples: list[dict[str, Tensor]]) -> dict[str, Any]:
-    return {
-        "pixels": torch.stack([e["pixels"] for e in examples]),
-        "boxes": [e["boxes"] for e in examples],
-        "labels": torch.cat([e["labels"] for e in examples]),
-        "colours": torch.cat([e["colours"] for e in examples]),
-        "present": torch.stack([e["present"] for e in examples]),
-    }
 
 
 def rms_normalise(features: Tensor) -> Tensor:
@@ -177,6 +114,7 @@ class RegionPretrainingModel(nn.Module):
             raise ValueError(
                 f"region pretraining works on cached crops, which needs region_config.fuse_rounds 0; got {config.region_config.fuse_rounds}"
             )
+        self.config = config
         width = config.text_config.hidden_size
         self.vision_tower = VisionTower(config.vision_config)
         self.region_encoder = RegionEncoder(config.region_config, self.vision_tower.level_channels, width)
@@ -217,14 +155,15 @@ class RegionPretrainingModel(nn.Module):
         flat = encoder.dropout(encoder.flatten_linear(F.relu(pooled).flatten(1)))
         return encoder.output_linear(flat + encoder.box_embedding(boxes))
 
-    def loss(self, crops: Tensor, boxes: Tensor, labels: Tensor, colours: Tensor, smoothing: float) -> dict[str, Tensor]:
+    def loss(self, crops: Tensor, boxes: Tensor, names: Tensor, colours: Tensor, smoothing: float) -> dict[str, Tensor]:
+        """names: float[R, N] and colours: float[R, 11] are shares that add up to one."""
         regions = rms_normalise(self.encode_crops(crops, boxes))
         directions = F.normalize(regions, dim=-1)
         side = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).log().mean(1, keepdim=True)
         places = torch.cat([boxes[:, :2] + boxes[:, 2:] - 1, side / 1.5 + 1], dim=1)
         return {
-            "class": F.cross_entropy(self.class_head(regions), labels, label_smoothing=smoothing),
-            "name": 0.5 * F.cross_entropy(16 * directions @ self.words.names.T, labels, label_smoothing=smoothing),
+            "class": F.cross_entropy(self.class_head(regions), names, label_smoothing=smoothing),
+            "name": 0.5 * F.cross_entropy(16 * directions @ self.words.names.T, names, label_smoothing=smoothing),
             "colour": -0.4 * (colours * self.colour_head(regions).log_softmax(-1)).sum(-1).mean(),
             "colour_word": -0.3 * (colours * (16 * directions @ self.words.colours.T).log_softmax(-1)).sum(-1).mean(),
             "place": 8 * F.smooth_l1_loss(directions @ self.words.places.T / PLACE_SHARE, places, beta=0.1),
@@ -248,45 +187,8 @@ class RegionPretrainingModel(nn.Module):
             layer.weight.mul_(factor)
             layer.bias.mul_(factor).add_(self.words.common)
 
-    def kept_state(self) -> dict[str, Tensor]:
-        parts = ("vision_tower.", "region_encoder.", "multi_modal_projector.")
+    def kept_state(self, parts: tuple[str, ...] = ("vision_tower.", "region_encoder.", "multi_modal_projector.")) -> dict[str, Tensor]:
         return {name: value.detach().clone().contiguous() for name, value in self.state_dict().items() if name.startswith(parts)}
-
-
-@dataclass
-class CropTable:
-    """Every box of every view, and every picture of every view, as the trained layers see them."""
-
-    crops: Tensor
-    boxes: Tensor
-    labels: Tensor
-    colours: Tensor
-    pictures: Tensor
-    present: Tensor
-    sources: list[str]
-
-
-def cut_crops(model: RegionPretrainingModel, data: LabelledRegions, views: int, workers: int) -> CropTable:
-    """Run the frozen tower once over `views` augmented passes of the pictures."""
-    columns: dict[str, list[Tensor]] = {name: [] for name in ("crops", "boxes", "labels", "colours", "pictures", "present")}
-    sources: list[str] = []
-    augmented = data.crop_min
-    for view in range(views):
-        # The first view is the picture as it is, which is what the model will be asked about.
-        data.epoch, data.crop_min = view, augmented if view else None
-        loader = DataLoader(data, 16, collate_fn=collate, num_workers=workers)
-        position = 0
-        for batch in tqdm(loader, desc=f"view {view + 1} of {views}", unit="batch", mininterval=10):
-            crops, pictures = model.crop(batch["pixels"], batch["boxes"])
-            for name, value in (("crops", crops), ("boxes", torch.cat(batch["boxes"])), ("pictures", pictures)):
-                columns[name].append(value)
-            for name in ("labels", "colours", "present"):
-                columns[name].append(batch[name])
-            for boxes in batch["boxes"]:
-                sources += [data.records[position]["source"]] * len(boxes)
-                position += 1
-    data.crop_min = augmented
-    return CropTable(**{name: torch.cat(values) for name, values in columns.items()}, sources=sources)
 
 
 @torch.inference_mode()
@@ -301,10 +203,11 @@ def evaluate(model: RegionPretrainingModel, table: CropTable) -> dict[str, float
     near_name = ((directions @ model.words.names.T).argmax(-1) == table.labels).float()
     x_error = (directions @ model.words.places[0] / PLACE_SHARE - (table.boxes[:, 0] + table.boxes[:, 2] - 1)).abs() / 2
     areas = (table.boxes[:, 2:] - table.boxes[:, :2]).prod(1)
-    sources = np.array(table.sources)
-    scores = {name: right[torch.from_numpy(sources == name)].mean().item() for name in sorted(set(table.sources))}
+    names = sorted(set(table.sources))
+    source = torch.tensor([names.index(name) for name in table.sources])[table.owners]
+    scores = {name: right[source == index].mean().item() for index, name in enumerate(names)}
     if "coco_small" in scores:
-        scores["coco_small_big"] = right[torch.from_numpy(sources == "coco_small") & (areas > 0.02)].mean().item()
+        scores["coco_small_big"] = right[(source == names.index("coco_small")) & (areas > 0.02)].mean().item()
     scores |= {"colour_top2": colour.mean().item(), "nearest_name": near_name.mean().item(), "x_error": x_error.mean().item()}
     model.train()
     return scores
@@ -350,9 +253,8 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     load_towers(model, run_args.tower_checkpoints)
     model.vision_tower.requires_grad_(False)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train = cut_crops(
-        model, LabelledRegions(run_args.train, classes, image_size, run_args.crop_min, run_args.seed), run_args.views, run_args.workers
-    )
+    regions = LabelledRegions(run_args.train, classes, image_size, run_args.crop_min, run_args.seed)
+    train = cut_crops(model, regions, run_args.views, run_args.workers)
     dev = cut_crops(model, LabelledRegions(run_args.dev, classes, image_size, None, run_args.seed), 1, run_args.workers)
     scores, steps = fit(model, train, dev, run_args)
     model.eval()
@@ -360,9 +262,59 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     output = Path(run_args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     save_file(model.kept_state(), output / "model.safetensors")
-    metrics = {"dev": scores, "steps": steps, "wall_s": round(time.monotonic() - started, 1), "classes": labels, "arguments": config}
+    fold_scores = fit_folds(model, regions.pictures, train, dev, run_args) if run_args.folds else []
+    metrics = {
+        "dev": scores,
+        "steps": steps,
+        "folds": fold_scores,
+        "wall_s": round(time.monotonic() - started, 1),
+        "classes": labels,
+        "arguments": config,
+    }
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def fit_folds(
+    model: RegionPretrainingModel, pictures: list[str], train: CropTable, dev: CropTable, args: RegionPretrainingArguments
+) -> list[dict[str, float]]:
+    """One encoder and projector for each fold, fitted without its pictures; the scores of each on its own fold.
+
+    All start as the fitted model once did and answer to its finished heads, so that the same direction means the same in every fold.
+    """
+    output = Path(args.output_dir)
+    fold_by_picture = {picture: fold_of(picture, args.folds) for picture in pictures}
+    folds = torch.tensor(list(fold_by_picture.values()))
+    scores = []
+    for fold in range(args.folds):
+        torch.manual_seed(args.seed)
+        other = RegionPretrainingModel(model.config, model.words)
+        for name in ("class_head", "colour_head", "presence_head"):
+            head: nn.Module = getattr(other, name)
+            head.load_state_dict(getattr(model, name).state_dict())
+            head.requires_grad_(False)
+        other.vision_tower.requires_grad_(False)
+        fit(other, train.of_pictures(folds != fold), dev, args)
+        other.eval()
+        scores.append(evaluate(other, train.of_pictures(folds == fold)))
+        other.scale_to_words(dev.crops.float(), dev.boxes, dev.pictures.float())
+        save_file(other.kept_state(("region_encoder.", "multi_modal_projector.")), fold_file(output, fold))
+    (output / FOLDS_NAME).write_text(json.dumps(fold_by_picture) + "\n", encoding="utf-8")
+    return scores
+
+
+def mix(crops: Tensor, names: Tensor, colours: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Some of another box into every box, in what is seen and in what is asked for (arXiv:1710.09412); the larger part stays its own."""
+    if not alpha:
+        return crops, names, colours
+    share = torch.distributions.Beta(alpha, alpha).sample((len(crops), 1))
+    share, other = torch.maximum(share, 1 - share), torch.randperm(len(crops))
+    of_crop = share[:, :, None, None]
+    return (
+        of_crop * crops + (1 - of_crop) * crops[other],
+        share * names + (1 - share) * names[other],
+        share * colours + (1 - share) * colours[other],
+    )
 
 
 def fit(model: RegionPretrainingModel, train: CropTable, dev: CropTable, args: RegionPretrainingArguments) -> tuple[dict[str, float], int]:
@@ -382,7 +334,9 @@ def fit(model: RegionPretrainingModel, train: CropTable, dev: CropTable, args: R
         if step % steps_per_epoch == 0:
             order = known[torch.randperm(len(known), generator=generator)]
         rows = order[(step % steps_per_epoch) * args.batch_size :][: args.batch_size]
-        parts = model.loss(train.crops[rows].float(), train.boxes[rows], train.labels[rows], train.colours[rows], args.label_smoothing)
+        names = F.one_hot(train.labels[rows], len(model.words.names)).float()
+        crops, names, colours = mix(F.dropout2d(train.crops[rows].float(), args.channel_dropout), names, train.colours[rows], args.mixup)
+        parts = model.loss(crops, train.boxes[rows], names, colours, args.label_smoothing)
         pictures = torch.randint(len(train.pictures), (64,), generator=generator)
         parts["presence"] = model.presence_loss(train.pictures[pictures].float(), train.present[pictures])
         loss = torch.stack(list(parts.values())).sum()

@@ -30,6 +30,7 @@ from gpt4roi.training.batches import BatchPlan, EpochStream, LengthTable, RankBa
 from gpt4roi.training.callbacks import ClockCallback, ProgressCallback, ThroughputCallback
 from gpt4roi.training.clock import RunClock
 from gpt4roi.training.config import WHOLE_RUN_STEPS, ConfigError, TrainConfig, to_plain
+from gpt4roi.training.cross_fitting import CrossFittedProcessor
 from gpt4roi.training.export import export_checkpoint, load_start
 from gpt4roi.training.features import CachedFeaturesProcessor, FeatureCache, tower_fingerprint
 from gpt4roi.training.hardware import flops_per_token, is_bf16_fast, peak_flops
@@ -86,7 +87,7 @@ def prepare(config: TrainConfig, *, resume_seconds: float = 0.0, extra_callbacks
     args = training_arguments(config, bf16=bf16, world_size=world_size)
     reader: Any = processor
     if config.cache_features:
-        reader = cached_reader(config.cache_features, model, processor, data.mixture, eval_samples, args)
+        reader = cached_reader(config, model, processor, data.mixture, eval_samples, args)
     dataset = RegionDataset(EpochStream(data.mixture), reader, config.max_length)
     plan = batch_plan(config, world_size)
     batches = RankBatches(data.mixture, plan, processor.num_image_tokens, config.max_length, rank, world_size)
@@ -143,7 +144,7 @@ def _eval_batches(
 
 
 def cached_reader(
-    folder: str,
+    config: TrainConfig,
     model: GPT4RoIForConditionalGeneration,
     processor: GPT4RoIProcessor,
     mixture: Mixture,
@@ -152,7 +153,8 @@ def cached_reader(
 ) -> CachedFeaturesProcessor:
     """Every rank computes its share of what is missing, then all wait for each other."""
     rank, world_size = world()
-    cache = FeatureCache(Path(folder).expanduser(), tower_fingerprint(model, processor))
+    assert config.cache_features is not None
+    cache = FeatureCache(Path(config.cache_features).expanduser(), tower_fingerprint(model, processor))
     samples = [sample for part in mixture.parts for sample in part] + eval_samples
     pictures = list(dict.fromkeys(sample.image for sample in samples if sample.image is not None))
     model.vision_tower.to(args.device)
@@ -160,6 +162,8 @@ def cached_reader(
     model.vision_tower.to("cpu")
     if world_size > 1:
         torch.distributed.barrier()
+    if config.cross_fitted:
+        return CrossFittedProcessor(processor, cache, model, Path(config.cross_fitted).expanduser())
     return CachedFeaturesProcessor(processor, cache)
 
 

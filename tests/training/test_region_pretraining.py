@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from gpt4roi.models import GPT4RoIConfig
+from gpt4roi.training.cross_fitting import FOLDS_NAME, fold_file, fold_of
+from gpt4roi.training.region_crops import CropTable, LabelledRegions, cut_crops
 from gpt4roi.training.region_pretraining import (
-    CropTable,
-    LabelledRegions,
     RegionPretrainingArguments,
     RegionPretrainingModel,
     WordTargets,
-    cut_crops,
     fit,
+    fit_folds,
     word_targets,
 )
 
@@ -91,10 +92,9 @@ def test_crops_give_what_the_whole_encoder_gives() -> None:
     torch.testing.assert_close(from_crops, whole, atol=5e-3, rtol=5e-3)
 
 
-def test_it_learns_two_colours_and_leaves_the_tower_alone(tmp_path: Path) -> None:
-    torch.manual_seed(0)
+def write_red_and_blue_things(tmp_path: Path, count: int) -> Path:
     records = []
-    for index in range(16):
+    for index in range(count):
         colour, name = (((200, 20, 20), "red thing"), ((20, 40, 200), "blue thing"))[index % 2]
         array = np.full((64, 64, 3), 120, dtype=np.uint8)
         array[16:48, 16:48] = colour
@@ -110,6 +110,12 @@ def test_it_learns_two_colours_and_leaves_the_tower_alone(tmp_path: Path) -> Non
         )
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_it_learns_two_colours_and_leaves_the_tower_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = write_red_and_blue_things(tmp_path, 16)
     model = RegionPretrainingModel(tiny_config(), targets(2))
     model.vision_tower.requires_grad_(False)
     tower = {name: value.clone() for name, value in model.vision_tower.state_dict().items()}
@@ -122,3 +128,37 @@ def test_it_learns_two_colours_and_leaves_the_tower_alone(tmp_path: Path) -> Non
     assert steps == 60
     assert scores["made"] == 1.0
     assert all(torch.equal(value, tower[name]) for name, value in model.vision_tower.state_dict().items())
+
+
+def test_neighbouring_pictures_share_a_fold_and_every_fold_gets_some() -> None:
+    assert len({fold_of(f"set/images/CAKE008{digit}.jpg", 4) for digit in range(10)}) == 1
+    assert len({fold_of(f"set/images/0000{number}.jpg", 4) for number in range(10, 500)}) == 4
+    assert fold_of("here/a12.jpg", 4) == fold_of("elsewhere/a13.jpg", 4)
+
+
+def test_each_fold_gets_an_encoder_that_never_saw_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = write_red_and_blue_things(tmp_path, 40)
+    model = RegionPretrainingModel(tiny_config(), targets(2))
+    model.vision_tower.requires_grad_(False)
+    data = LabelledRegions(str(path), {"blue thing": 0, "red thing": 1}, 64, None, 0)
+    table = cut_crops(model, data, 2, 0)
+    folds = torch.tensor([fold_of(picture, 2) for picture in data.pictures])
+    chosen = table.of_pictures(folds == 1)
+    assert len(chosen.crops) == 2 * int((folds == 1).sum()) == len(chosen.pictures)
+    assert bool((folds[chosen.owners] == 1).all())
+    # What fold 0's encoder learned must not depend on the pictures of fold 0: spoil their labels and it stays the same.
+    arguments = RegionPretrainingArguments(
+        train="", dev="", output_dir=str(tmp_path), epochs=4, batch_size=8, learning_rate=5e-3, label_smoothing=0.0, folds=2
+    )
+    saved = []
+    for spoiled in (False, True):
+        if spoiled:
+            table.labels = torch.where(folds[table.owners] == 0, 1 - table.labels, table.labels)
+        scores = fit_folds(model, data.pictures, table, table, arguments)
+        assert len(scores) == 2 and all(0 <= score["made"] <= 1 for score in scores)
+        saved.append([load_file(fold_file(tmp_path, fold)) for fold in range(2)])
+    assert json.loads((tmp_path / FOLDS_NAME).read_text()) == dict(zip(data.pictures, folds.tolist(), strict=True))
+    name = "region_encoder.output_linear.weight"
+    assert torch.equal(saved[0][0][name], saved[1][0][name])
+    assert not torch.equal(saved[0][1][name], saved[1][1][name])

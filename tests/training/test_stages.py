@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
-from gpt4roi.training.config import build_config
+from gpt4roi.training.config import ConfigError, build_config
 from gpt4roi.training.parts import part_of
 from gpt4roi.training.run import train
 from tests.training.tiny import LORA_STAGE, base_config, losses
@@ -102,6 +102,36 @@ def test_cached_features_and_answer_logits_give_the_same_curve(workplace):
     # Features are kept in float16.
     assert list(losses(workplace / "ours").values()) == pytest.approx(list(losses(workplace / "plain").values()), rel=2e-3)
     assert len(list((workplace / "features").rglob("*.safetensors"))) == 10 and not list((workplace / "features").rglob("*.partial"))
+
+
+def write_folds(workplace: Path, folder: Path, changed_by: float) -> None:
+    """Stage 1's output as if every odd picture were fold 1 and fold 1's encoder another one."""
+    folder.mkdir(exist_ok=True)
+    state = load_file(workplace / "start" / "model.safetensors")
+    kept = {name: value for name, value in state.items() if name.startswith(("region_encoder.", "multi_modal_projector."))}
+    save_file(kept, folder / "fold_0.safetensors")
+    save_file({name: value + changed_by for name, value in kept.items()}, folder / "fold_1.safetensors")
+    pictures = {str(workplace / "data" / f"{index}.png"): index % 2 for index in range(12)}
+    (folder / "folds.json").write_text(json.dumps(pictures), encoding="utf-8")
+
+
+def test_a_cross_fitted_run_reads_each_picture_with_the_encoder_of_its_fold(workplace):
+    parts = {"language_model": {"learning_rate": 3e-3}}
+
+    def curve(name: str, **changes) -> list[float]:
+        config = build_config(
+            base_config(workplace, output_dir=str(workplace / name), parts=parts, cache_features=str(workplace / "features"), **changes)
+        )
+        assert train(config) == 0
+        return list(losses(workplace / name).values())
+
+    own = curve("own")
+    write_folds(workplace, workplace / "same", 0.0)
+    assert curve("same_folds", cross_fitted=str(workplace / "same")) == pytest.approx(own, rel=1e-4)
+    write_folds(workplace, workplace / "other", 3.0)
+    assert curve("other_folds", cross_fitted=str(workplace / "other")) != pytest.approx(own, rel=1e-4)
+    with pytest.raises(ConfigError, match=r"has no folds\.json"):
+        curve("none", cross_fitted=str(workplace / "nothing"))
 
 
 def test_what_a_run_leaves_behind(workplace):

@@ -32,7 +32,7 @@ def arguments(*words: str) -> argparse.Namespace:
 
 
 def test_load_counts_every_request_and_looks_at_memory(tiny) -> None:
-    figures = load(Engine(*tiny, EngineSettings(precision="float32", max_active=2, max_waiting=1)), requests=6, tokens=3)
+    figures = load(Engine(*tiny, EngineSettings(precision="float32", max_active=2, max_waiting=1)), requests=6, tokens=8)
     assert figures["distinct_answers"] > 4 and figures["answers_after_the_flood"]
     # With two places and one waiting, sixteen clients are turned away sometimes; one client never.
     assert list(figures["clients"]) == [1, 4, 16]

@@ -36,6 +36,8 @@ GOOD = {"output_dir": "out", "data": [{"reader": "jsonl"}], "parts": {"region_en
         ({"data": []}, "data is empty"),
         ({"output_dir": ""}, "output_dir is missing"),
         ({"cache_features": "c", "parts": {"vision_tower": {}}}, "cache_features needs a frozen vision_tower"),
+        ({"cross_fitted": "folds", "parts": {"language_model": {}}}, "cross_fitted needs cache_features"),
+        ({"cross_fitted": "folds", "cache_features": "c"}, "cross_fitted needs a frozen region_encoder and projector"),
     ],
 )
 def test_what_is_refused(change, message):
