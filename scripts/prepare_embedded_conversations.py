@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--phrases", type=Path)
-    parser.add_argument("--geometry", type=float, default=0.35, help="share of conversations about places and sizes alone (default: 0.35)")
+    parser.add_argument("--geometry", type=float, default=0.3, help="share of conversations about places and sizes alone (default: 0.3)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)

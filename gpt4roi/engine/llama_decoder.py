@@ -62,9 +62,9 @@ class Projection:
             self.scales = scales.bfloat16()
             self.rows = torch.round(weight / self.scales.float()[:, None]).clamp(-128, 127).to(torch.int8)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[N, in] to [N, out]."""
-        if self.rows is not None and x.shape[0] <= MAX_INT8_ROWS:
+    def __call__(self, x: Tensor, dense: bool = False) -> Tensor:
+        """[N, in] to [N, out]; `dense`: not from the int8 weights, however few the rows."""
+        if self.rows is not None and x.shape[0] <= MAX_INT8_ROWS and not dense:
             # The kernel is fast for bfloat16 alone; float32 takes ten times as long.
             return torch.ops.aten._weight_int8pack_mm(x.bfloat16(), self.rows, self.scales).to(x.dtype)
         return F.linear(x.to(self.dense.dtype), self.dense).to(x.dtype)
@@ -199,7 +199,8 @@ class LlamaDecoder:
 
         x = self._layers(embeddings.to(self.prefill_dtype), cos, sin, attend)
         state.length = end
-        return self._logits(x[-1:])[0]
+        # The first token decides the most: which name, yes or no. One dense product for it costs little.
+        return self._logits(x[-1:], dense=True)[0]
 
     def step(self, token_ids: Sequence[int], states: Sequence[LlamaState]) -> Tensor:
         """One token for each state; returns logits float32[B, V]."""
@@ -248,8 +249,8 @@ class LlamaDecoder:
             x = x + layer.down(F.silu(gate_up[:, :intermediate]) * gate_up[:, intermediate:])
         return x
 
-    def _logits(self, x: Tensor) -> Tensor:
-        return self.head(F.rms_norm(x, (x.shape[1],), None, self.eps)).float()
+    def _logits(self, x: Tensor, dense: bool = False) -> Tensor:
+        return self.head(F.rms_norm(x, (x.shape[1],), None, self.eps), dense).float()
 
     @property
     def size_bytes(self) -> int:

@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from gpt4roi.models.protobuf import fields
 from gpt4roi.models.released_config import ADDED_TOKENS
 from gpt4roi.models.tensor_files import CheckpointError, read_json
 
@@ -116,42 +117,9 @@ def read_sentencepiece(path: Path) -> tuple[dict[str, int], list[tuple[str, str]
 
 def _pieces(data: bytes) -> Iterator[tuple[str, float, int]]:
     """(piece, score, type) of every `pieces` entry (field 1) of sentencepiece's ModelProto."""
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 1 and isinstance(value, bytes):
-            entry = dict(_fields(value))
+            entry = dict(fields(value))
             piece, score, kind = entry[1], entry.get(2, b"\0\0\0\0"), entry.get(3, NORMAL)
             if isinstance(piece, bytes) and isinstance(score, bytes) and isinstance(kind, int):
                 yield piece.decode("utf-8"), struct.unpack("<f", score)[0], kind
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, value) of one protobuf message."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        wire = key & 7
-        if wire == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        if wire == 2:
-            length, at = _varint(data, at)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise IndexError(f"unknown wire type {wire}")
-        if at + length > len(data):
-            raise IndexError("the file is cut short")
-        yield key >> 3, data[at : at + length]
-        at += length
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, at
