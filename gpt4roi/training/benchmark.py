@@ -1,6 +1,6 @@
 """Training speed on this machine: a plain loop against ours, alternating in one run, on the same samples.
 
-What trains is what the embedded recipe trains (configs/train/embedded_stage2.yaml): the projector and adapters of rank 32.
+What trains: adapters of rank 32 in the language model, as in configs/train/embedded_stage2.yaml, and the projector.
 Plain: float32, samples in random order padded to the longest of their batch, every picture decoded and put through the frozen tower
 every time, logits at every position. Ours: batches by token budget, grouped by length, cached tower outputs, logits at trained places,
 bfloat16 where the processor has it, on a CPU the recipe's attention.
