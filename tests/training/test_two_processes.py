@@ -68,13 +68,17 @@ def finish(ranks: list[subprocess.Popen[str]]) -> None:
         assert rank.returncode == 0, output[-4000:]
 
 
-def deepspeed_config(folder: Path, stage: int) -> str:
-    """Our own file; only the offload and overlap that need a GPU are off."""
-    settings = json.loads((ROOT / "configs" / "deepspeed" / f"zero{stage}.json").read_text(encoding="utf-8"))
-    settings["zero_optimization"]["overlap_comm"] = False
+def deepspeed_config(folder: Path, name: str) -> str:
+    """Our own file; only the overlap and pinned memory that need a GPU are off."""
+    settings = json.loads((ROOT / "configs" / "deepspeed" / f"{name}.json").read_text(encoding="utf-8"))
+    zero = settings["zero_optimization"]
+    zero["overlap_comm"] = False
+    for part in ("offload_optimizer", "offload_param"):
+        if part in zero:
+            zero[part]["pin_memory"] = False
     # Everything of a tiny model would stay whole on every rank.
-    settings["zero_optimization"] |= {"stage3_param_persistence_threshold": 0} if stage == 3 else {}
-    path = folder / f"zero{stage}.json"
+    zero |= {"stage3_param_persistence_threshold": 0} if zero["stage"] == 3 else {}
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(settings), encoding="utf-8")
     return str(path)
 
@@ -93,7 +97,7 @@ def test_two_processes_follow_one_and_go_on_after_a_kill(workplace, one_process,
     with_deepspeed = kind != "ddp"
     if with_deepspeed:
         pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
-    stage = deepspeed_config(workplace, int(kind[-1])) if with_deepspeed else None
+    stage = deepspeed_config(workplace, kind) if with_deepspeed else None
     out = workplace / kind
     changes = {"output_dir": str(out), "batch_size": 1, "gradient_accumulation_steps": 2, "deepspeed": stage}
     path = write_config(workplace, "two.yaml", max_steps=STEPS, save_steps=KILLED_AFTER, **changes)
@@ -120,3 +124,16 @@ def test_two_processes_follow_one_and_go_on_after_a_kill(workplace, one_process,
     assert exported.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(exported[name], tensor, rtol=0, atol=2e-3, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("name", ["zero2_offload", "zero3_offload"])
+def test_two_processes_with_offload_follow_one(workplace, one_process, name):
+    pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
+    if shutil.which("c++") is None:
+        pytest.skip("DeepSpeed compiles its optimiser on the CPU with a C++ compiler, and there is none")
+    path = write_config(
+        workplace, "two.yaml", output_dir=str(workplace / name), batch_size=1, gradient_accumulation_steps=2, max_steps=STEPS,
+        deepspeed=deepspeed_config(workplace, name),
+    )  # fmt: skip
+    finish(start_ranks(path, with_deepspeed=True))
+    assert list(losses(workplace / name).values()) == pytest.approx(list(one_process.values()), rel=1e-3)
