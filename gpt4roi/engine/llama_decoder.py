@@ -197,9 +197,9 @@ class LlamaDecoder:
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None and count > 1)
             return mixed[0].transpose(0, 1)
 
-        x = self._layers(embeddings.to(self.prefill_dtype), cos, sin, attend)
+        # Dense however few the rows: a question whose beginning was kept must be answered as one that was computed whole.
+        x = self._layers(embeddings.to(self.prefill_dtype), cos, sin, attend, dense=True)
         state.length = end
-        # The first token decides the most: which name, yes or no. One dense product for it costs little.
         return self._logits(x[-1:], dense=True)[0]
 
     def step(self, token_ids: Sequence[int], states: Sequence[LlamaState]) -> Tensor:
@@ -234,19 +234,19 @@ class LlamaDecoder:
             state.length += 1
         return self._logits(x)
 
-    def _layers(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+    def _layers(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, dense: bool = False) -> Tensor:
         count, width = x.shape
         cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         rotated_heads, half = self.heads + self.kv_heads, self.head_size // 2
         intermediate = self.layers[0].down.dense.shape[1]
         for index, layer in enumerate(self.layers):
-            qkv = layer.qkv(F.rms_norm(x, (width,), None, self.eps)).view(count, -1, self.head_size)
+            qkv = layer.qkv(F.rms_norm(x, (width,), None, self.eps), dense).view(count, -1, self.head_size)
             turning = qkv[:, :rotated_heads]
             swapped = turning.view(count, rotated_heads, 2, half).flip(2).view(count, rotated_heads, self.head_size)
             turning.mul_(cos).addcmul_(swapped, sin)
-            x = x + layer.output(attend(index, qkv).reshape(count, -1))
-            gate_up = layer.gate_up(F.rms_norm(x, (width,), None, self.eps))
-            x = x + layer.down(F.silu(gate_up[:, :intermediate]) * gate_up[:, intermediate:])
+            x = x + layer.output(attend(index, qkv).reshape(count, -1), dense)
+            gate_up = layer.gate_up(F.rms_norm(x, (width,), None, self.eps), dense)
+            x = x + layer.down(F.silu(gate_up[:, :intermediate]) * gate_up[:, intermediate:], dense)
         return x
 
     def _logits(self, x: Tensor, dense: bool = False) -> Tensor:
