@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Labelled regions to the embedded default's training conversations: conversations.jsonl and text.jsonl, ready for `gpt4roi train`.
 
-    python scripts/prepare_embedded_conversations.py LABELLED_DIR OUTPUT_DIR [--passes 3] [--phrases DATA_DIR/phrases]
+    python scripts/prepare_embedded_conversations.py LABELLED_DIR OUTPUT_DIR [--passes 3] [--readings 0] [--phrases DATA_DIR/phrases]
 
 LABELLED_DIR comes from `scripts/prepare_embedded_data.py`. Every pass asks other questions about other regions of the same pictures.
 Plain text chat is answered by the base language model itself, so that training keeps its answers instead of replacing them.
@@ -13,7 +13,8 @@ import argparse
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,30 @@ TEXT_PROMPTS = (
     "How do airplanes fly?", "What is a haiku?", "Who was Albert Einstein?", "What is the tallest mountain?", "Say something nice.", "What is an adjective?",
 )  # fmt: skip
 TEXT_PATTERNS = {
-    "What is the capital of {}?": "Germany Spain Greece Egypt Canada China India Brazil Norway Turkey Mexico Portugal Austria Ireland Kenya",
-    "What is {}?": "one+plus+one three+plus+two five+plus+six seven+minus+three two+times+four ten+divided+by+two nine+plus+nine gravity a+verb a+volcano democracy",
-    "{}": "Hi Hey! Hi+there! Good+evening! Hello,+how+are+you? Nice+to+meet+you. Bye! Thanks!",
-    "Write a haiku about {}.": "snow spring the+moon a+river mountains birds the+night",
-    "Write a short poem about {}.": "love winter a+tree the+sun wind",
-    "Who wrote {}?": "Macbeth Don+Quixote War+and+Peace The+Odyssey Oliver+Twist Faust",
-    "Name three {}.": "animals countries vegetables cities sports instruments birds shapes flowers trees months drinks rivers languages oceans metals jobs tools",
-    "List five {}.": "fruits animals countries planets things+to+do hobbies",
-    "Name two {}.": "seasons continents famous+painters kinds+of+fish",
-    "What is the {}?": "smallest+planet largest+country longest+river largest+animal largest+continent deepest+ocean hottest+planet largest+island largest+desert closest+star smallest+country largest+bird color+of+the+sun",
-    "How do I make {}?": "coffee soup a+salad bread lemonade a+sandwich",
-    "Why {}?": "do+birds+sing is+the+sea+salty do+we+sleep do+cats+purr is+snow+white do+trees+grow+in+spring",
-    "Say {} in French.": "hello thank+you good+morning yes",
-    "Say {} in Spanish.": "hello thank+you good+night friend",
+    "What is the capital of {}?": "Germany Spain Greece Egypt Canada China India Brazil Norway Turkey Mexico Portugal Austria Ireland Kenya Russia Poland Sweden Cuba Peru Chile Argentina Australia Thailand Finland Denmark Hungary Belgium Scotland Iceland",
+    "What is {}?": "one+plus+one three+plus+two five+plus+six seven+minus+three two+times+four ten+divided+by+two nine+plus+nine four+plus+four six+times+six eight+minus+two gravity a+verb a+volcano democracy a+planet an+atom DNA a+poem the+internet a+galaxy electricity inflation a+robot love an+island",
+    "{}": "Hi Hey! Hi+there! Good+evening! Hello,+how+are+you? Nice+to+meet+you. Bye! Thanks! Hello+there! Good+day! Hello,+my+friend! Greetings! Hello Howdy! Who+are+you? Are+you+there? Good+afternoon!",
+    "Write a haiku about {}.": "snow spring the+moon a+river mountains birds the+night the+sea summer a+cat stars a+garden",
+    "Write a short poem about {}.": "love winter a+tree the+sun wind friendship the+city rain+and+sun",
+    "Write one sentence about {}.": "dogs the+moon music breakfast trains school",
+    "Who wrote {}?": "Macbeth Don+Quixote War+and+Peace The+Odyssey Oliver+Twist Faust The+Iliad Emma Frankenstein Dracula The+Hobbit King+Lear Othello Moby+Dick Pride+and+Prejudice Peter+Pan",
+    "Who was {}?": "Isaac+Newton Marie+Curie Napoleon Cleopatra Mozart Aristotle Charles+Darwin Picasso",
+    "Name three {}.": "animals countries vegetables cities sports instruments birds shapes flowers trees months drinks rivers languages oceans metals jobs tools foods insects fish cars continents writers painters inventions games elements mammals seasons days+of+the+week feelings pets desserts clothes rooms+of+a+house kinds+of+weather",
+    "List five {}.": "fruits animals countries planets things+to+do hobbies sports cities words+that+rhyme+with+cat books",
+    "Name two {}.": "seasons continents famous+painters kinds+of+fish planets primary+colors oceans poets",
+    "Name a {}.": "color planet country+in+Africa famous+scientist fruit kind+of+tree",
+    "What is the {}?": "smallest+planet largest+country longest+river largest+animal largest+continent deepest+ocean hottest+planet largest+island largest+desert closest+star smallest+country largest+bird color+of+the+sun largest+moon largest+city largest+lake second+largest+planet closest+planet+to+the+sun coldest+planet fastest+bird hardest+metal lightest+element red+planet biggest+star largest+mammal highest+waterfall brightest+planet",
+    "How do I make {}?": "coffee soup a+salad bread lemonade a+sandwich a+cup+of+coffee iced+tea hot+chocolate pasta rice a+cake pizza scrambled+eggs popcorn a+fire",
+    "How do I {}?": "tie+a+tie learn+Spanish fall+asleep+faster save+money clean+a+window plant+a+tree write+a+letter stay+healthy",
+    "How many {}?": "hours+are+in+a+day months+are+in+a+year legs+does+a+dog+have planets+are+there continents+are+there minutes+are+in+an+hour letters+are+in+the+alphabet",
+    "Why {}?": "do+birds+sing is+the+sea+salty do+we+sleep do+cats+purr is+snow+white do+trees+grow+in+spring is+fire+hot do+stars+shine does+it+rain is+grass+green do+fish+swim do+we+dream do+flowers+smell do+leaves+turn+green+in+spring do+birds+fly+south does+the+moon+shine do+we+have+seasons",
+    "Explain {}.": "photosynthesis evolution supply+and+demand how+a+car+works the+water+cycle magnetism",
+    "What does {} mean?": "generous fragile ambitious curious",
+    "Where is {}?": "Paris the+Eiffel+Tower Mount+Everest the+Amazon+river Egypt Rome",
+    "Say {} in French.": "hello thank+you good+morning yes goodbye please",
+    "Say {} in Spanish.": "hello thank+you good+night friend please good+morning see+you+tomorrow",
+    "Say {} in German.": "hello thank+you goodbye",
+    "Say {} in Italian.": "hello goodbye thank+you",
 }
 TEXT_PROMPTS += tuple(pattern.format(word.replace("+", " ")) for pattern, words in TEXT_PATTERNS.items() for word in words.split())
 
@@ -73,6 +84,15 @@ def base_answers(prompts: Sequence[str], max_new_tokens: int = 60) -> dict[str, 
             if text:
                 answers[prompt] = text
     return answers
+
+
+def readings(records: Sequence[Mapping[str, Any]], labels: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """One question about one region each, rare names more often than they occur: how a conversation about a new picture begins."""
+    regions = [(record, region) for record in records for region in record["regions"]]
+    frequency = Counter(region["label"] for _, region in regions)
+    weights = [frequency[region["label"]] ** -0.5 for _, region in regions]
+    rng = random.Random(f"{seed}/readings")
+    return [conversation(record, rng, labels, 1, about=region) for record, region in rng.choices(regions, weights, k=count)]
 
 
 def phrase_samples(folder: Path, rng: random.Random) -> list[dict[str, Any]]:
@@ -111,6 +131,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--phrases", type=Path)
     parser.add_argument("--geometry", type=float, default=0.3, help="share of conversations about places and sizes alone (default: 0.3)")
+    parser.add_argument("--readings", type=int, default=0, help="further conversations of one question about one region (default: 0)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -130,12 +151,14 @@ def main() -> None:
                 if alone and (index + number) % 2 and split == "train":
                     continue
                 geometry = bool(record["regions"]) and rng.random() < args.geometry
-                sample = conversation(record, rng, labels, 3 if alone and not geometry else 11 if geometry else None, geometry=geometry)
+                sample = conversation(record, rng, labels, geometry=geometry)
                 if sample["conversation"]:
                     if rng.random() < 0.04:
                         prompt = rng.choice(list(answers))
                         sample["conversation"] += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answers[prompt]}]
                     samples.append(sample)
+        if split == "train":
+            samples += readings(records, labels, args.readings, args.seed)
         if split == "train" and args.phrases:
             samples += phrase_samples(args.phrases, random.Random(args.seed)) * 2
         with open(args.output_dir / f"conversations_{split}.jsonl", "w", encoding="utf-8") as file:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt4roi.data.colours import COLOURS
-from gpt4roi.data.embedded_mix import ASK, CONFUSABLE, with_article
+from gpt4roi.data.embedded_mix import CONFUSABLE, with_article
+from gpt4roi.data.embedded_phrasings import ASK
 
 NAMED_SETS = ("coco_small", "caltech101", "groceries")
 ORIGINAL_NAMES = {

@@ -66,6 +66,9 @@ class TrainConfig:
     output_dir: str = _field("", "folder of checkpoints, logs, report and the finished model")
     objective: str = _field("language", "language (next token), or region_pretraining (see its own module)")
     model: str = _field("embedded", "what to start from: embedded, or a model folder or hub id")
+    start_from: str | None = _field(
+        None, "checkpoint folder of another run with the same parts: its trained weights are the start of this one, its optimiser is not"
+    )
     parts: dict[str, PartSettings | None] = _field({}, "which parts train; a part that is absent or 'frozen' does not")
     data: list[dict[str, Any]] = _field([], "data sets: reader, its options (annotations, images, …), weight, limit")
     eval_data: list[dict[str, Any]] = _field([], "the same for evaluation during training")

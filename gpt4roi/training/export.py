@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,9 +30,18 @@ def load_start(config: TrainConfig, *, bf16: bool) -> tuple[GPT4RoIForConditiona
         model.set_attn_implementation(config.attention)
     set_seed(config.seed)
     prepare_parts(model, config, bf16=bf16)
+    if config.start_from is not None:
+        load_trained_state(model, load_file(trained_file(config.start_from)))
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model, processor
+
+
+def trained_file(checkpoint: Path | str) -> Path:
+    file = Path(checkpoint) / TRAINED_NAME
+    if not file.is_file():
+        raise ConfigError(f"'{checkpoint}' is not a checkpoint of gpt4roi train: it has no {TRAINED_NAME}")
+    return file
 
 
 def export_checkpoint(checkpoint: Path | str, folder: Path | str, config: TrainConfig | None = None) -> Path:
@@ -55,13 +65,12 @@ def load_checkpoint(
     checkpoint: Path | str, config: TrainConfig | None = None
 ) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor, TrainConfig]:
     """The model of a checkpoint in float32, adapters in place and not merged, on one CPU process."""
-    checkpoint = Path(checkpoint)
-    if not (checkpoint / TRAINED_NAME).exists():
-        raise ConfigError(f"'{checkpoint}' is not a checkpoint of gpt4roi train: it has no {TRAINED_NAME}")
+    trained = trained_file(checkpoint)
     if config is None:
-        config = build_config(yaml.safe_load((checkpoint / "config.yaml").read_text(encoding="utf-8")))
-    model, processor = load_start(config, bf16=False)
-    load_trained_state(model, load_file(checkpoint / TRAINED_NAME))
+        config = build_config(yaml.safe_load((trained.parent / "config.yaml").read_text(encoding="utf-8")))
+    # What the run started from is in the checkpoint already, and its folder may be gone.
+    model, processor = load_start(replace(config, start_from=None), bf16=False)
+    load_trained_state(model, load_file(trained))
     return model, processor, config
 
 

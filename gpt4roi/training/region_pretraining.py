@@ -82,6 +82,17 @@ class WordTargets:
     common: Tensor
     length: float
 
+    def stretch(self) -> Tensor:
+        """float[D, D]: makes 2.5 times as long what lies among the names, twice as long what tells places.
+
+        The language model reads a faint name wrongly, even where it is clearly the nearest. The ridge keeps directions in which names hardly
+        differ from being stretched as much.
+        """
+        width = self.names.shape[1]
+        names = self.names.T @ torch.linalg.solve(self.names @ self.names.T + 0.1 * torch.eye(len(self.names)), self.names)
+        places = torch.linalg.pinv(self.places) @ self.places
+        return torch.eye(width) + 1.5 * names + places
+
 
 def word_targets(labels: list[str], tokenizer: Any, table: Tensor) -> WordTargets:
     """Args: table: float[V, D] input embeddings."""
@@ -175,12 +186,15 @@ class RegionPretrainingModel(nn.Module):
 
     @torch.inference_mode()
     def scale_to_words(self, crops: Tensor, boxes: Tensor, pictures: Tensor) -> None:
-        """Make features as long as word embeddings, around what these share: the last layers take in the factor.
+        """Make features as long as word embeddings, around what these share, and regions' stretched: the last layers take in the factors.
 
         The language model adds to a feature what its layers find; beside a feature of a hundred times that length it would be lost.
         """
+        output, stretch = self.region_encoder.output_linear, self.words.stretch()
+        output.weight.copy_(stretch @ output.weight)
+        output.bias.copy_(stretch @ output.bias)
         for layer, features in (
-            (self.region_encoder.output_linear, self.encode_crops(crops, boxes)),
+            (output, self.encode_crops(crops, boxes)),
             (self.multi_modal_projector, self.multi_modal_projector(pictures).flatten(0, 1)),
         ):
             factor = self.words.length / features.norm(dim=-1).mean()

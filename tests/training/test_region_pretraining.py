@@ -71,8 +71,18 @@ def test_what_is_kept_is_as_long_as_a_word_around_what_words_share() -> None:
     with torch.inference_mode():
         after = model.encode_crops(crops.float(), boxes) - 0.5
         assert abs(after.norm(dim=-1).mean().item() - 3.0) < 1e-3
-        torch.testing.assert_close(after / after.norm(), before / before.norm(), atol=1e-4, rtol=1e-3)
+        stretched = before @ model.words.stretch().T
+        torch.testing.assert_close(after / after.norm(), stretched / stretched.norm(), atol=1e-4, rtol=1e-3)
         assert abs((model.multi_modal_projector(pictures) - 0.5).norm(dim=-1).mean().item() - 3.0) < 1e-3
+
+
+def test_stretching_makes_names_and_places_stand_out_and_leaves_the_rest() -> None:
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(8, 8)).Q.T
+    words = WordTargets(basis[:3], basis[3:4], basis[4:7], torch.zeros(8), 1.0)
+    stretched = basis @ words.stretch().T
+    factors = torch.tensor([1 + 1.5 / 1.1] * 3 + [1.0] + [2.0] * 3 + [1.0])
+    torch.testing.assert_close(stretched, factors[:, None] * basis)
 
 
 def test_crops_give_what_the_whole_encoder_gives() -> None:

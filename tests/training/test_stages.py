@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.training.config import ConfigError, build_config
+from gpt4roi.training.export import export_checkpoint
 from gpt4roi.training.parts import part_of
 from gpt4roi.training.run import train
 from tests.training.tiny import LORA_STAGE, base_config, losses
@@ -93,6 +95,25 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_losses(workplace):
     longer = build_config(base_config(workplace, output_dir=str(workplace / "half"), max_steps=6))
     assert train(longer) == 0
     assert losses(workplace / "half") == pytest.approx(losses(workplace / "whole"), rel=1e-6)
+
+
+def test_a_run_can_start_from_the_weights_of_another(workplace):
+    first = build_config(base_config(workplace, output_dir=str(workplace / "first"), max_steps=4, parts=LORA_STAGE, eval_data=[]))
+    assert train(first) == 0
+    checkpoint = workplace / "first" / "checkpoint-4"
+    crawling = {name: {**LORA_STAGE[name], "learning_rate": 1e-9} for name in ("region_encoder", "projector", "language_model")}
+    settings = {"max_steps": 1, "parts": crawling, "eval_data": []}
+    second = build_config(base_config(workplace, output_dir=str(workplace / "second"), start_from=str(checkpoint), **settings))
+    assert train(second) == 0
+    before, after = (load_file(folder / "trained.safetensors") for folder in (checkpoint, workplace / "second" / "checkpoint-1"))
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, atol=1e-6, rtol=0)
+    # The finished model needs the first run no more.
+    shutil.rmtree(workplace / "first")
+    export_checkpoint(workplace / "second" / "checkpoint-1", workplace / "exported")
+    nowhere = build_config(base_config(workplace, output_dir=str(workplace / "third"), start_from=str(workplace / "nowhere")))
+    with pytest.raises(ConfigError, match=r"is not a checkpoint of gpt4roi train"):
+        train(nowhere)
 
 
 def test_cached_features_and_answer_logits_give_the_same_curve(workplace):

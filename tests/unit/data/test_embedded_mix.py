@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gpt4roi.data.colours import COLOURS
-from gpt4roi.data.embedded_mix import ASK, Writer, colour_words, conversation, drawn_by_hand, with_article
+from gpt4roi.data.embedded_mix import Writer, colour_words, conversation, drawn_by_hand, with_article
+from gpt4roi.data.embedded_phrasings import ASK
 
 LABELS = ("dog", "cat", "apple", "rice", "person")
 
@@ -42,6 +43,15 @@ def test_the_same_seed_gives_the_same_conversation_and_others_differ() -> None:
     one, same, other = (conversation(record(), random.Random(seed), LABELS, 6) for seed in (1, 1, 2))
     assert one == same
     assert one != other
+
+
+def test_one_region_can_be_asked_about_alone() -> None:
+    for seed in range(50):
+        cat = record()["regions"][1]
+        sample = conversation(record(), random.Random(seed), LABELS, 1, about=cat)
+        assert [region["label"] for region in sample["regions"]] == ["cat"] and len(sample["conversation"]) == 2
+        if sample["conversation"][1]["content"].endswith("so no."):
+            assert sample["conversation"][1]["content"] == "A cat, so no."
 
 
 def test_mentions_stay_within_the_regions_and_turns_alternate() -> None:
