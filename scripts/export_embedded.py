@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Put trained parts where the embedded default ships: gpt4roi/assets/embedded/{model.safetensors, adapter.json}, float16.
+"""Put trained parts where the embedded default ships: gpt4roi/assets/embedded/{model, adapter}.safetensors, float16.
 
     python scripts/export_embedded.py outputs/embedded_stage1                      # after region pretraining
     python scripts/export_embedded.py outputs/embedded_stage2/checkpoint-500       # after the language stage
@@ -10,7 +10,6 @@ The language stage must have started from stage 1's export, which must still be 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from gpt4roi.models.embedded import ASSETS
+from gpt4roi.models.embedded import ADAPTER_NAME, ASSETS, PARTS_NAME
 from gpt4roi.training.export import export_parts
 from gpt4roi.training.trainer import TRAINED_NAME
 
@@ -36,16 +35,16 @@ def main() -> None:
         else:
             tensors = load_file(args.trained / "model.safetensors")
             half = {name: value.to(torch.float16) if value.is_floating_point() else value for name, value in tensors.items()}
-            save_file(half, folder / "model.safetensors")
-            (folder / "adapter.json").write_text(json.dumps({"scale": 1.0}) + "\n", encoding="utf-8")
-        size = (folder / "model.safetensors").stat().st_size
+            save_file(half, folder / PARTS_NAME)
+        size = sum(file.stat().st_size for file in folder.iterdir())
         if size > LIMIT_BYTES:
             raise SystemExit(
                 f"{size / 2**20:.1f} MiB are more than the {LIMIT_BYTES / 2**20:.0f} MiB that may ship; lower the adapter rank or the encoder's widths"
             )
-        for name in ("model.safetensors", "adapter.json"):
-            shutil.copyfile(folder / name, ASSETS / name)
-    print(f"{size / 2**20:.1f} MiB -> {ASSETS / 'model.safetensors'}")
+        (ASSETS / ADAPTER_NAME).unlink(missing_ok=True)  # adapters of other parts would not fit these
+        for file in folder.iterdir():
+            shutil.copyfile(file, ASSETS / file.name)
+    print(f"{size / 2**20:.1f} MiB -> {ASSETS}")
 
 
 if __name__ == "__main__":

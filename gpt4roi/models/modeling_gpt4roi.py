@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
+from gpt4roi.models.region_committee import Memory, region_encoder
 from gpt4roi.models.region_encoder import RegionEncoder
 from gpt4roi.models.vision_tower import VisionTower
 
@@ -49,15 +50,15 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         text_width: int = config.text_config.hidden_size
         self.vision_tower = VisionTower(config.vision_config)
         self.multi_modal_projector = nn.Linear(self.vision_tower.feature_size, text_width)
-        self.region_encoder = RegionEncoder(config.region_config, self.vision_tower.level_channels, text_width)
+        self.region_encoder = region_encoder(config.region_config, self.vision_tower.level_channels, text_width)
         self.language_model = language_model if language_model is not None else AutoModelForCausalLM.from_config(config.text_config)
         no_split = getattr(self.language_model, "_no_split_modules", None) or []
         # The tower too: it is small, and its blocks add tensors that must lie on one device.
-        self._no_split_modules = [*no_split, "VisionTower", "RegionEncoder"]
+        self._no_split_modules = [*no_split, "VisionTower", "RegionEncoder", "Memory"]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, RegionEncoder):
+        if isinstance(module, (RegionEncoder, Memory)):
             module.initialise()
         elif module is getattr(self, "multi_modal_projector", None):
             nn.init.normal_(module.weight, std=0.02)

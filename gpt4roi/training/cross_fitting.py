@@ -3,7 +3,7 @@
 An encoder names the boxes that it was trained on nearly always rightly, those of a new photograph two times out of three. A language model
 that learns to read the former trusts every feature and is lost on the latter. So stage 1 also fits one encoder for each fold of the
 pictures, on all the others, and stage 2 reads each training picture with the encoder that does not know it. Answers are given with the
-encoder that was fitted on everything.
+mean of them all.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
+from gpt4roi.models.region_committee import RegionCommittee
 from gpt4roi.training.config import ConfigError
 from gpt4roi.training.features import CachedFeaturesProcessor, FeatureCache
 
@@ -56,9 +57,10 @@ class CrossFittedProcessor(CachedFeaturesProcessor):
             raise ConfigError(f"cross_fitted: '{folder}' has no {FOLDS_NAME}; run stage 1 (objective: region_pretraining) with folds")
         self.fold_by_picture: dict[str, int] = json.loads((folder / FOLDS_NAME).read_text(encoding="utf-8"))
         self.own = (copy.deepcopy(model.multi_modal_projector).float().eval(), copy.deepcopy(model.region_encoder).float().eval())
+        own = self.own[1]
         self.of_fold = []
         for fold in range(max(self.fold_by_picture.values()) + 1):
-            projector, encoder = copy.deepcopy(self.own)
+            projector, encoder = copy.deepcopy(self.own[0]), own.of_one() if isinstance(own, RegionCommittee) else copy.deepcopy(own)
             state = load_file(fold_file(folder, fold))
             for name, part in (("multi_modal_projector.", projector), ("region_encoder.", encoder)):
                 part.load_state_dict({key.removeprefix(name): value for key, value in state.items() if key.startswith(name)})

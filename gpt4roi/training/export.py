@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
-from gpt4roi.models.embedded import has_adapters
+from gpt4roi.models.embedded import ADAPTER_NAME, PARTS_NAME, has_adapters
 from gpt4roi.models.loading import load_model
 from gpt4roi.training.config import ConfigError, TrainConfig, build_config, to_plain
 from gpt4roi.training.parts import load_trained_state, merge_and_save, prepare_parts
@@ -78,28 +78,28 @@ def export_parts(checkpoint: Path | str, folder: Path | str, dtype: torch.dtype 
     """Everything but the frozen language model, as the embedded default ships it.
 
     Writes `model.safetensors` with the tensors of vision tower, region encoder and projector under their own names and, of the language
-    model's adapters, `NAME.lora_A` [r, in] and `NAME.lora_B` [out, r]; and `adapter.json` with their scale.
+    model's adapters, `adapter.safetensors` with `NAME.lora_A` [r, in] and `NAME.lora_B` [out, r], their scale in its metadata.
     """
     model, _, config = load_checkpoint(checkpoint)
     if config.model == "embedded" and has_adapters():
         raise ConfigError(
             "gpt4roi/assets/embedded holds adapters already, and shipping this run's alone would lose them; put stage 1's export there first"
         )
-    tensors: dict[str, Tensor] = {}
+    parts: dict[str, Tensor] = {}
+    adapters: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         if name.startswith("language_model."):
             for side in ("lora_A", "lora_B"):
                 if name.endswith(f".{side}.default.weight"):
-                    tensors[name.removesuffix(".default.weight")] = tensor
+                    adapters[name.removesuffix(".default.weight")] = tensor.to(dtype).contiguous()
         else:
-            tensors[name] = tensor
+            parts[name] = tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
     settings = config.part("language_model")
     if settings is not None and settings.lora is None:
         raise ConfigError("the language model was trained whole: it has no adapters to ship; use the exported model folder")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    compact = {name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    save_file(compact, str(folder / "model.safetensors"))
-    scale = settings.lora.alpha / settings.lora.r if settings is not None and settings.lora is not None else 1.0
-    (folder / "adapter.json").write_text(json.dumps({"scale": scale}) + "\n", encoding="utf-8")
+    save_file(parts, str(folder / PARTS_NAME))
+    if settings is not None and settings.lora is not None:
+        save_file(adapters, str(folder / ADAPTER_NAME), metadata={"scale": str(settings.lora.alpha / settings.lora.r)})
     return folder

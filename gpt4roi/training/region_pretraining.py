@@ -10,6 +10,7 @@ to the length of a word embedding.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from dataclasses import dataclass, field, fields
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from gpt4roi.data.colours import COLOURS
 from gpt4roi.models import GPT4RoIConfig
 from gpt4roi.models.embedded import base_language_model, base_tokenizer, embedded_config
+from gpt4roi.models.region_committee import Memory, RegionCommittee
 from gpt4roi.models.region_encoder import RegionEncoder, coordinate_channels
 from gpt4roi.models.vision_tower import VisionTower
 from gpt4roi.training.cross_fitting import FOLDS_NAME, fold_file, fold_of
@@ -38,7 +40,8 @@ class RegionPretrainingArguments:
 
     tower_checkpoints: safetensors of each timm backbone, in the order of the config's backbones; they stay frozen.
     views: passes of the tower over the pictures; the first is plain, the others are augmented. crop_min: smallest side of a crop.
-    folds: so many further encoders, each without one fold of the pictures, for `cross_fitted` of stage 2; 0 = none.
+    folds: so many further encoders, each without one fold of the pictures, for `cross_fitted` of stage 2, and all together as the members of
+      the region encoder; 0 = none.
     batch_size: boxes a step; learning_rate: of encoder, projector and heads.
     channel_dropout: share of the tower's channels that a box goes without. mixup: of the Beta distribution that says how much of another box
       is mixed in, 0 = none. Nine thousand boxes are few; both keep them from being learned by heart.
@@ -112,6 +115,8 @@ def word_targets(labels: list[str], tokenizer: Any, table: Tensor) -> WordTarget
     )
 
 
+# What the memory adds, in lengths of a word, and how sharply it tells names apart: about as sharply as fits their nearness on dev.
+MEMORY_LENGTH, MEMORY_SHARPNESS = 0.5, 24.0
 # The share of a feature's length that a box's centre at the picture's right edge, or a box as large as the picture, takes.
 PLACE_SHARE = 0.35
 
@@ -125,16 +130,27 @@ class RegionPretrainingModel(nn.Module):
             raise ValueError(
                 f"region pretraining works on cached crops, which needs region_config.fuse_rounds 0; got {config.region_config.fuse_rounds}"
             )
+        if config.region_config.memory_size < len(words.names):
+            raise ValueError(
+                f"region_config.memory_size of the embedded config is {config.region_config.memory_size}, and the training regions have "
+                f"{len(words.names)} names; set it to {len(words.names)}"
+            )
         self.config = config
         width = config.text_config.hidden_size
         self.vision_tower = VisionTower(config.vision_config)
-        self.region_encoder = RegionEncoder(config.region_config, self.vision_tower.level_channels, width)
-        self.region_encoder.initialise()
+        one = copy.copy(config.region_config)
+        one.members = 1
+        self.region_encoder = RegionCommittee(one, self.vision_tower.level_channels, width)
+        self.encoder.initialise()
         self.multi_modal_projector = nn.Linear(self.vision_tower.feature_size, width)
         self.words = words
         count = len(words.names)
         self.class_head, self.colour_head = nn.Linear(width, count), nn.Linear(width, len(COLOURS))
         self.presence_head = nn.Linear(width, count)
+
+    @property
+    def encoder(self) -> RegionEncoder:
+        return cast(RegionEncoder, self.region_encoder.members[0])
 
     @torch.inference_mode()
     def crop(self, pixels: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -155,8 +171,8 @@ class RegionPretrainingModel(nn.Module):
         return torch.cat(crops, dim=1).half(), picture.half()
 
     def encode_crops(self, crops: Tensor, boxes: Tensor) -> Tensor:
-        """The region encoder from `crop`'s output on."""
-        encoder = self.region_encoder
+        """The region encoder from `crop`'s output on, up to its memory."""
+        encoder = self.encoder
         pooled = torch.zeros(())
         start = 0
         for conv, roi_conv in zip(encoder.input_convs, encoder.roi_convs, strict=True):
@@ -187,10 +203,11 @@ class RegionPretrainingModel(nn.Module):
     @torch.inference_mode()
     def scale_to_words(self, crops: Tensor, boxes: Tensor, pictures: Tensor) -> None:
         """Make features as long as word embeddings, around what these share, and regions' stretched: the last layers take in the factors.
+        Then fill the memory with the names; entries that are left over add nothing.
 
         The language model adds to a feature what its layers find; beside a feature of a hundred times that length it would be lost.
         """
-        output, stretch = self.region_encoder.output_linear, self.words.stretch()
+        output, stretch = self.encoder.output_linear, self.words.stretch()
         output.weight.copy_(stretch @ output.weight)
         output.bias.copy_(stretch @ output.bias)
         for layer, features in (
@@ -200,6 +217,11 @@ class RegionPretrainingModel(nn.Module):
             factor = self.words.length / features.norm(dim=-1).mean()
             layer.weight.mul_(factor)
             layer.bias.mul_(factor).add_(self.words.common)
+        memory, count = cast(Memory, self.region_encoder.memory), len(self.words.names)
+        memory.centre.copy_(self.words.common)
+        memory.keys.zero_()
+        memory.keys[:count] = MEMORY_SHARPNESS * self.words.names
+        memory.values[:count] = MEMORY_LENGTH * self.words.length * self.words.names
 
     def kept_state(self, parts: tuple[str, ...] = ("vision_tower.", "region_encoder.", "multi_modal_projector.")) -> dict[str, Tensor]:
         return {name: value.detach().clone().contiguous() for name, value in self.state_dict().items() if name.startswith(parts)}
@@ -252,6 +274,12 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     torch.manual_seed(run_args.seed)
     started = time.monotonic()
     model_config = embedded_config()
+    members = model_config.region_config.members
+    if members != max(1, run_args.folds):
+        raise ValueError(
+            f"folds is {run_args.folds} and region_config.members of the embedded config {members}; the encoders of the folds become the members: "
+            f"set folds to {members if members > 1 else 0} or members to {max(1, run_args.folds)}"
+        )
     image_size = model_config.vision_config.image_size_hw[0]
     labels = sorted(
         {
@@ -275,8 +303,8 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     model.scale_to_words(dev.crops.float(), dev.boxes, dev.pictures.float())
     output = Path(run_args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    save_file(model.kept_state(), output / "model.safetensors")
     fold_scores = fit_folds(model, regions.pictures, train, dev, run_args) if run_args.folds else []
+    save_file(with_members(model.kept_state(), output, run_args.folds), output / "model.safetensors")
     metrics = {
         "dev": scores,
         "steps": steps,
@@ -315,6 +343,15 @@ def fit_folds(
         save_file(other.kept_state(("region_encoder.", "multi_modal_projector.")), fold_file(output, fold))
     (output / FOLDS_NAME).write_text(json.dumps(fold_by_picture) + "\n", encoding="utf-8")
     return scores
+
+
+def with_members(state: dict[str, Tensor], folder: Path, folds: int) -> dict[str, Tensor]:
+    """The encoders of the folds in place of the one that was fitted on everything; the mean of them names new pictures better."""
+    own = "region_encoder.members.0."
+    for fold in range(folds):
+        encoder = load_file(fold_file(folder, fold))
+        state |= {name.replace(own, f"region_encoder.members.{fold}."): value for name, value in encoder.items() if name.startswith(own)}
+    return state
 
 
 def mix(crops: Tensor, names: Tensor, colours: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:

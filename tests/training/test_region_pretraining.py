@@ -2,21 +2,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from gpt4roi.models import GPT4RoIConfig
+from gpt4roi.models.region_committee import Memory
 from gpt4roi.training.cross_fitting import FOLDS_NAME, fold_file, fold_of
 from gpt4roi.training.region_crops import CropTable, LabelledRegions, cut_crops
 from gpt4roi.training.region_pretraining import (
+    MEMORY_LENGTH,
     RegionPretrainingArguments,
     RegionPretrainingModel,
     WordTargets,
     fit,
     fit_folds,
+    run,
+    with_members,
     word_targets,
 )
 
@@ -28,6 +34,7 @@ def tiny_config() -> GPT4RoIConfig:
         },
         region_config={
             "channels": 16, "level_scales": [1, 1], "fuse_rounds": 0, "norm_groups": 2, "roi_size": 3, "box_hidden_size": 8, "hidden_size": 32,
+            "memory_size": 4,
         },
         text_config={
             "model_type": "llama", "vocab_size": 32, "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -74,6 +81,22 @@ def test_what_is_kept_is_as_long_as_a_word_around_what_words_share() -> None:
         stretched = before @ model.words.stretch().T
         torch.testing.assert_close(after / after.norm(), stretched / stretched.norm(), atol=1e-4, rtol=1e-3)
         assert abs((model.multi_modal_projector(pictures) - 0.5).norm(dim=-1).mean().item() - 3.0) < 1e-3
+
+
+def test_the_memory_holds_the_names_at_the_end_and_adds_the_nearest() -> None:
+    torch.manual_seed(0)
+    model = RegionPretrainingModel(tiny_config(), targets(3)).eval()
+    memory = cast(Memory, model.region_encoder.memory)
+    crops, _ = model.crop(torch.randn(1, 3, 64, 64), [torch.tensor([[0.1, 0.2, 0.6, 0.9]] * 5)])
+    model.scale_to_words(crops.float(), torch.rand(5, 4).sort(-1).values, torch.randn(2, 4, model.vision_tower.feature_size))
+    names = 0.5 + 3.0 * model.words.names
+    with torch.inference_mode():
+        torch.testing.assert_close(memory(names) - names, MEMORY_LENGTH * 3.0 * model.words.names, atol=0.02, rtol=0.02)
+
+
+def test_a_memory_smaller_than_the_names_is_refused() -> None:
+    with pytest.raises(ValueError, match="memory_size of the embedded config is 4, and the training regions have 5 names; set it to 5"):
+        RegionPretrainingModel(tiny_config(), targets(5))
 
 
 def test_stretching_makes_names_and_places_stand_out_and_leaves_the_rest() -> None:
@@ -169,6 +192,16 @@ def test_each_fold_gets_an_encoder_that_never_saw_it(tmp_path: Path) -> None:
         assert len(scores) == 2 and all(0 <= score["made"] <= 1 for score in scores)
         saved.append([load_file(fold_file(tmp_path, fold)) for fold in range(2)])
     assert json.loads((tmp_path / FOLDS_NAME).read_text()) == dict(zip(data.pictures, folds.tolist(), strict=True))
-    name = "region_encoder.output_linear.weight"
+    name = "region_encoder.members.0.output_linear.weight"
     assert torch.equal(saved[0][0][name], saved[1][0][name])
     assert not torch.equal(saved[0][1][name], saved[1][1][name])
+    # The encoders of the folds become the members of the one that is kept; what is not theirs stays.
+    kept = with_members(model.kept_state(), tmp_path, 2)
+    for fold in range(2):
+        assert torch.equal(kept[f"region_encoder.members.{fold}.output_linear.weight"], saved[1][fold][name])
+    assert torch.equal(kept["multi_modal_projector.weight"], model.multi_modal_projector.weight)
+
+
+def test_as_many_folds_as_the_model_has_members(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="set folds to 4 or members to 3"):
+        run({"train": "t", "dev": "d", "output_dir": str(tmp_path), "folds": 3})

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
+from gpt4roi.models.embedded import load_trained
 from gpt4roi.training.config import ConfigError, build_config
-from gpt4roi.training.export import export_checkpoint
+from gpt4roi.training.export import export_checkpoint, export_parts
 from gpt4roi.training.parts import part_of
 from gpt4roi.training.run import train
 from tests.training.tiny import LORA_STAGE, base_config, losses
@@ -153,6 +155,21 @@ def test_a_cross_fitted_run_reads_each_picture_with_the_encoder_of_its_fold(work
     assert curve("other_folds", cross_fitted=str(workplace / "other")) != pytest.approx(own, rel=1e-4)
     with pytest.raises(ConfigError, match=r"has no folds\.json"):
         curve("none", cross_fitted=str(workplace / "nothing"))
+
+
+def test_parts_and_adapters_on_the_plain_start_give_the_trained_model(workplace):
+    assert train(build_config(base_config(workplace, max_steps=2, parts=LORA_STAGE, save_steps=2))) == 0
+    export_parts(workplace / "out" / "checkpoint-2", workplace / "parts", torch.float32)
+    model = GPT4RoIForConditionalGeneration.from_pretrained(workplace / "start")
+    with safe_open(workplace / "parts" / "adapter.safetensors", "pt") as file:
+        scale = float(file.metadata()["scale"])
+    assert scale == 2.0
+    load_trained(
+        model, load_file(workplace / "parts" / "model.safetensors") | load_file(workplace / "parts" / "adapter.safetensors"), scale
+    )
+    state = model.state_dict()
+    for name, value in load_file(workplace / "out" / "model" / "model.safetensors").items():
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_run_leaves_behind(workplace):
