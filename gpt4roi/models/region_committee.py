@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIRegionConfig
-from gpt4roi.models.region_encoder import RegionEncoder
+from gpt4roi.models.region_encoder import RegionEncoder, crop_regions
 
 
 class Memory(nn.Module):
@@ -44,25 +44,35 @@ class RegionCommittee(nn.Module):
     """The mean of what several region encoders say of a box, then the memory; used as a `RegionEncoder` is.
 
     Encoders fitted on different parts of few data err differently, and where they disagree the mean is short, so that it claims less.
+    The members crop the same boxes out of the same levels, once for all: without fuse rounds, RoIAlign commutes with their 1x1 convolutions.
 
     Args: as for `RegionEncoder`; `config.members` and `config.memory_size` say how many and how large.
+    Raises:
+      ValueError: the config has fuse rounds.
     """
 
     def __init__(self, config: GPT4RoIRegionConfig, in_channels: Sequence[int], output_size: int) -> None:
         super().__init__()
+        if config.fuse_rounds:
+            raise ValueError(f"several members, or a memory, need region_config.fuse_rounds 0; got {config.fuse_rounds}")
         self.config = config
         self.output_size = output_size
         self.members = nn.ModuleList(RegionEncoder(config, in_channels, output_size) for _ in range(config.members))
         self.memory = Memory(config.memory_size, output_size) if config.memory_size else nn.Identity()
 
     def fuse_levels(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """As of `RegionEncoder`, the members' maps one after another in the channels."""
-        return [torch.cat(maps, dim=1) for maps in zip(*(member.fuse_levels(levels) for member in self._members()), strict=True)]
+        """What all members share of a picture: the levels with coordinates, and a channel of ones that tells how much of a bin is inside."""
+        resized = cast(RegionEncoder, self.members[0]).resize_levels(levels)
+        return [torch.cat([level, torch.ones_like(level[:, :1])], dim=1) for level in resized]
 
     def pool_regions(self, maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
         """As of `RegionEncoder`: float[sum(R_b), output_size]."""
-        own_maps = zip(*(level_map.chunk(len(self.members), dim=1) for level_map in maps), strict=True)
-        embeddings = [member.pool_regions(own, boxes_xyxy_norm) for member, own in zip(self._members(), own_maps, strict=True)]
+        crops = crop_regions(maps, boxes_xyxy_norm, self.config)
+        boxes = torch.cat([b.reshape(-1, 4) for b in boxes_xyxy_norm])
+        embeddings = []
+        for member in cast("Iterable[RegionEncoder]", self.members):
+            own = [_convolve(crop, cast(nn.Conv2d, conv)) for crop, conv in zip(crops, member.input_convs, strict=True)]
+            embeddings.append(member.embed_crops(own, boxes))
         return cast(Tensor, self.memory(torch.stack(embeddings).mean(0)))
 
     def forward(self, levels: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
@@ -74,8 +84,12 @@ class RegionCommittee(nn.Module):
         alone.members = alone.members[:1]
         return alone
 
-    def _members(self) -> Iterator[RegionEncoder]:
-        return cast("Iterator[RegionEncoder]", iter(self.members))
+
+def _convolve(crop: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution after RoIAlign instead of before it; the last channel is what RoIAlign makes of ones."""
+    bias = cast(Tensor, conv.bias)[:, None, None]
+    crop = crop.to(conv.weight.dtype)
+    return F.conv2d(crop[:, :-1], conv.weight) + bias * crop[:, -1:]
 
 
 def region_encoder(config: GPT4RoIRegionConfig, in_channels: Sequence[int], output_size: int) -> RegionEncoder | RegionCommittee:

@@ -32,6 +32,26 @@ def coordinate_channels(feature_map: Tensor) -> Tensor:
     return grid.to(feature_map.dtype)[None].expand(batch, -1, -1, -1)
 
 
+def crop_regions(maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor], config: GPT4RoIRegionConfig) -> list[Tensor]:
+    """RoIAlign of every box out of every level: float32[sum(R_b), C, roi_size, roi_size] each.
+
+    Raises:
+      ValueError: the number of box sets is not the number of pictures.
+    """
+    if len(boxes_xyxy_norm) != maps[0].shape[0]:
+        raise ValueError(
+            f"{maps[0].shape[0]} pictures but {len(boxes_xyxy_norm)} sets of boxes were given; give one set (maybe empty) per picture"
+        )
+    crops = []
+    for level_map in maps:
+        height, width = level_map.shape[-2:]
+        size = torch.tensor([width, height, width, height], dtype=torch.float32, device=level_map.device)
+        # Coordinates stay float32 whatever the weights are: half precision moves a corner by up to half a pixel.
+        boxes = [b.to(device=level_map.device, dtype=torch.float32).reshape(-1, 4) * size for b in boxes_xyxy_norm]
+        crops.append(roi_align(level_map.float(), boxes, config.roi_size, 1.0, config.sampling_ratio, aligned=True))
+    return crops
+
+
 class FuseRound(nn.Module):
     """One round: every level takes a quarter of its channels from each neighbour, then a shared 3x3 convolution."""
 
@@ -111,13 +131,19 @@ class RegionEncoder(nn.Module):
         Returns:
           float[B, channels, round(scale_l * h_l), round(scale_l * w_l)] each.
         """
-        maps = []
-        for level, scale, conv in zip(levels, self.config.level_scales, self.input_convs, strict=True):
-            resized = resize_map(level, (round(level.shape[-2] * scale), round(level.shape[-1] * scale)))
-            maps.append(conv(torch.cat([resized, coordinate_channels(resized)], dim=1)))
+        resized = self.resize_levels(levels)
+        maps = [conv(level) for level, conv in zip(resized, self.input_convs, strict=True)]
         for fuse_round in self.fuse_rounds:
             maps = fuse_round(maps)
         return maps
+
+    def resize_levels(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """The levels at their sizes in the pyramid, with coordinates: float[B, C_l + 2, h, w] each."""
+        resized = []
+        for level, scale in zip(levels, self.config.level_scales, strict=True):
+            own = resize_map(level, (round(level.shape[-2] * scale), round(level.shape[-1] * scale)))
+            resized.append(torch.cat([own, coordinate_channels(own)], dim=1))
+        return resized
 
     def pool_regions(self, maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
         """Crop every box out of every level and embed it.
@@ -131,30 +157,16 @@ class RegionEncoder(nn.Module):
         Raises:
           ValueError: the number of box sets is not the number of pictures.
         """
-        if len(boxes_xyxy_norm) != maps[0].shape[0]:
-            raise ValueError(
-                f"{maps[0].shape[0]} pictures but {len(boxes_xyxy_norm)} sets of boxes were given; give one set (maybe empty) per picture"
-            )
-        # Coordinates stay float32 whatever the weights are: half precision moves a corner by up to half a pixel.
-        boxes = [b.to(device=maps[0].device, dtype=torch.float32).reshape(-1, 4) for b in boxes_xyxy_norm]
-        weight_dtype = self.flatten_linear.weight.dtype
-        pooled: Tensor | None = None
-        for level_map, conv in zip(maps, self.roi_convs, strict=True):
-            height, width = level_map.shape[-2:]
-            size = torch.tensor([width, height, width, height], dtype=torch.float32, device=level_map.device)
-            crops = roi_align(
-                level_map.float(),
-                [b * size for b in boxes],
-                output_size=self.config.roi_size,
-                spatial_scale=1.0,
-                sampling_ratio=self.config.sampling_ratio,
-                aligned=True,
-            )
-            part = conv(crops.to(weight_dtype))
-            pooled = part if pooled is None else pooled + part
-        assert pooled is not None  # a config without levels is refused in __init__
+        return self.embed_crops(crop_regions(maps, boxes_xyxy_norm, self.config), torch.cat([b.reshape(-1, 4) for b in boxes_xyxy_norm]))
+
+    def embed_crops(self, crops: Sequence[Tensor], boxes_xyxy_norm: Tensor) -> Tensor:
+        """From `crop_regions` of the maps and float[R, 4] on: float[R, output_size]."""
+        weight = self.flatten_linear.weight
+        pooled = torch.zeros((), dtype=weight.dtype, device=weight.device)
+        for crop, conv in zip(crops, self.roi_convs, strict=True):
+            pooled = pooled + conv(crop.to(weight.dtype))
         flat = self.dropout(self.flatten_linear(F.relu(pooled).flatten(1)))
-        return self.output_linear(flat + self.box_embedding(torch.cat(boxes).to(weight_dtype)))
+        return self.output_linear(flat + self.box_embedding(boxes_xyxy_norm.to(weight)))
 
     def forward(self, levels: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
         return self.pool_regions(self.fuse_levels(levels), boxes_xyxy_norm)

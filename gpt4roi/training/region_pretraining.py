@@ -21,14 +21,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 from tqdm import tqdm
 
 from gpt4roi.data.colours import COLOURS
 from gpt4roi.models import GPT4RoIConfig
 from gpt4roi.models.embedded import base_language_model, base_tokenizer, embedded_config
 from gpt4roi.models.region_committee import Memory, RegionCommittee
-from gpt4roi.models.region_encoder import RegionEncoder, coordinate_channels
+from gpt4roi.models.region_encoder import RegionEncoder, crop_regions
 from gpt4roi.models.vision_tower import VisionTower
 from gpt4roi.training.cross_fitting import FOLDS_NAME, fold_file, fold_of
 from gpt4roi.training.region_crops import CropTable, LabelledRegions, cut_crops
@@ -159,28 +158,16 @@ class RegionPretrainingModel(nn.Module):
         Returns:
           float16[R, sum(C_l + 2), s, s], levels concatenated, and the picture's features float16[B, P, C].
         """
-        config = self.region_encoder.config
         with torch.autocast("cpu", torch.bfloat16):
             picture, levels = self.vision_tower(pixels)
-        crops = []
-        for level in levels:
-            full = torch.cat([level.float(), coordinate_channels(level.float())], dim=1)
-            height, width = full.shape[-2:]
-            size = torch.tensor([width, height, width, height], dtype=torch.float32)
-            crops.append(roi_align(full, [b * size for b in boxes], config.roi_size, 1.0, config.sampling_ratio, True))
-        return torch.cat(crops, dim=1).half(), picture.half()
+        resized = self.encoder.resize_levels([level.float() for level in levels])
+        return torch.cat(crop_regions(resized, boxes, self.encoder.config), dim=1).half(), picture.half()
 
     def encode_crops(self, crops: Tensor, boxes: Tensor) -> Tensor:
         """The region encoder from `crop`'s output on, up to its memory."""
-        encoder = self.encoder
-        pooled = torch.zeros(())
-        start = 0
-        for conv, roi_conv in zip(encoder.input_convs, encoder.roi_convs, strict=True):
-            width = cast(nn.Conv2d, conv).in_channels
-            pooled = pooled + roi_conv(conv(crops[:, start : start + width]))
-            start += width
-        flat = encoder.dropout(encoder.flatten_linear(F.relu(pooled).flatten(1)))
-        return encoder.output_linear(flat + encoder.box_embedding(boxes))
+        convs = cast("list[nn.Conv2d]", self.encoder.input_convs)
+        parts = crops.split([conv.in_channels for conv in convs], dim=1)
+        return self.encoder.embed_crops([conv(part) for conv, part in zip(convs, parts, strict=True)], boxes)
 
     def loss(self, crops: Tensor, boxes: Tensor, names: Tensor, colours: Tensor, smoothing: float) -> dict[str, Tensor]:
         """names: float[R, N] and colours: float[R, 11] are shares that add up to one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration
@@ -13,11 +14,17 @@ from gpt4roi.models.region_committee import Memory, RegionCommittee, region_enco
 from gpt4roi.models.region_encoder import RegionEncoder
 from tests.unit.chat.tiny import tiny_model
 
-BOXES = [torch.tensor([[0.1, 0.1, 0.7, 0.9], [0.3, 0.2, 0.5, 0.6]]), torch.zeros(0, 4), torch.tensor([[0.0, 0.5, 1.0, 1.0]])]
+# The last box of the first picture is partly outside of it.
+BOXES = [
+    torch.tensor([[0.1, 0.1, 0.7, 0.9], [0.3, 0.2, 0.5, 0.6], [-0.6, 0.4, 0.3, 1.9]]),
+    torch.zeros(0, 4),
+    torch.tensor([[0.0, 0.5, 1.0, 1.0]]),
+]
 
 
 def encoder(**options: Any) -> RegionEncoder | RegionCommittee:
-    config = GPT4RoIRegionConfig(channels=8, level_scales=(1, 1), fuse_rounds=1, norm_groups=2, roi_size=2, hidden_size=16, **options)
+    settings = {"channels": 8, "level_scales": (2, 1), "fuse_rounds": 0, "norm_groups": 2, "roi_size": 2, "hidden_size": 16}
+    config = GPT4RoIRegionConfig(**(settings | options))
     return region_encoder(config, [4, 6], 12).eval()
 
 
@@ -42,6 +49,11 @@ def test_it_answers_with_the_mean_of_its_members_box_by_box() -> None:
     assert alone.std(0).min() > 0  # the members differ, or the test says nothing
     torch.testing.assert_close(asked(seen, BOXES), alone.mean(0))
     torch.testing.assert_close(asked.of_one()(seen, BOXES), alone[0])
+
+
+def test_members_with_fuse_rounds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"need region_config\.fuse_rounds 0; got 1"):
+        encoder(members=2, fuse_rounds=1)
 
 
 def test_a_new_memory_changes_nothing_until_it_is_filled() -> None:
@@ -70,7 +82,7 @@ def test_the_memory_adds_the_value_of_the_nearest_key_however_long_the_embedding
 
 def test_a_committee_survives_saving_and_loading(tmp_path: Path) -> None:
     config = tiny_model()[0].config
-    config.region_config.members, config.region_config.memory_size = 2, 3
+    config.region_config.members, config.region_config.memory_size, config.region_config.fuse_rounds = 2, 3, 0
     model = GPT4RoIForConditionalGeneration(config)
     for parameter in model.region_encoder.parameters():
         torch.nn.init.normal_(parameter)
