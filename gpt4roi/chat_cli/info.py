@@ -66,7 +66,7 @@ def describe(model: str | None = None) -> dict[str, Any]:
             "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
         "embedded": {
-            "trained_tensors": str(embedded.ASSETS / "model.safetensors"),
+            "trained_tensors": str(embedded.ASSETS / embedded.PARTS_NAME),
             "trained_tensors_whole": embedded.is_whole(),
             "base_language_model": str(embedded.base_dir()),
             "base_language_model_ready": embedded.is_base_ready(),

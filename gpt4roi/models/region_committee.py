@@ -56,7 +56,6 @@ class RegionCommittee(nn.Module):
         if config.fuse_rounds:
             raise ValueError(f"several members, or a memory, need region_config.fuse_rounds 0; got {config.fuse_rounds}")
         self.config = config
-        self.output_size = output_size
         self.members = nn.ModuleList(RegionEncoder(config, in_channels, output_size) for _ in range(config.members))
         self.memory = Memory(config.memory_size, output_size) if config.memory_size else nn.Identity()
 
