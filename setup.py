@@ -44,6 +44,8 @@ setup(
         "timm>=1.0",
         "safetensors>=0.4",
         "numpy>=1.26",
+        "onnx>=1.18",
+        "onnxruntime>=1.22",
         "pillow>=10.1",
         "opencv-python-headless>=4.9",
         "pyyaml>=6",

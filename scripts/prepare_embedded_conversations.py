@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Labelled regions to the embedded default's training conversations: conversations.jsonl and text.jsonl, ready for `gpt4roi train`.
 
-    python scripts/prepare_embedded_conversations.py LABELLED_DIR OUTPUT_DIR [--passes 3] [--readings 0] [--phrases DATA_DIR/phrases]
+    python scripts/prepare_embedded_conversations.py LABELLED_DIR OUTPUT_DIR [--passes 3] [--readings 0] [--pairs 0] [--phrases DATA_DIR/phrases]
 
 LABELLED_DIR comes from `scripts/prepare_embedded_data.py`. Every pass asks other questions about other regions of the same pictures.
-Plain text chat is answered by the base language model itself, so that training keeps its answers instead of replacing them.
+Plain text chat is answered by the base language model itself, so that training keeps its answers instead of replacing them; where it is
+often wrong (sums, superlatives, translations) by ourselves.
 """
 
 from __future__ import annotations
@@ -64,6 +65,66 @@ TEXT_PATTERNS = {
 }
 TEXT_PROMPTS += tuple(pattern.format(word.replace("+", " ")) for pattern, words in TEXT_PATTERNS.items() for word in words.split())
 
+# Where the base model is often wrong, the truth, in our words; again without the questions of the model card's list.
+FACTS = {
+    "What is the smallest planet?": "The smallest planet is Mercury.", "What is the hottest planet?": "The hottest planet is Venus.",
+    "What is the coldest planet?": "The coldest planet is Uranus; Neptune is nearly as cold.", "What is the red planet?": "The red planet is Mars.",
+    "What is the closest planet to the sun?": "The closest planet to the sun is Mercury.", "What is the second largest planet?": "The second largest planet is Saturn, after Jupiter.",
+    "What is the planet with the great red spot?": "The planet with the great red spot is Jupiter, a gas giant.", "What is the largest moon?": "The largest moon is Ganymede, a moon of Jupiter.",
+    "What is the closest star?": "The closest star is the sun.", "What is the largest ocean?": "The largest ocean is the Pacific Ocean.", "What is the deepest ocean?": "The deepest ocean is the Pacific Ocean.",
+    "What is the largest country?": "The largest country is Russia.", "What is the smallest country?": "The smallest country is Vatican City.",
+    "What is the longest river?": "The longest river is the Nile; the Amazon is nearly as long.", "What is the largest animal?": "The largest animal is the blue whale.",
+    "What is the largest mammal?": "The largest mammal is the blue whale.", "What is the largest bird?": "The largest bird is the ostrich.",
+    "What is the largest continent?": "The largest continent is Asia.", "What is the largest island?": "The largest island is Greenland.",
+    "What is the largest desert?": "The largest hot desert is the Sahara; Antarctica is larger still.", "What is the largest lake?": "The largest lake is the Caspian Sea.",
+    "What is the highest waterfall?": "The highest waterfall is Angel Falls in Venezuela.", "What is the tallest mountain?": "The tallest mountain is Mount Everest.",
+    "What is the hardest metal?": "The hardest metal is chromium.", "What is the lightest element?": "The lightest element is hydrogen.", "What is the fastest bird?": "The fastest bird is the peregrine falcon.",
+    "What is the fastest land animal?": "The fastest land animal is the cheetah.", "How many legs does a spider have?": "A spider has eight legs.", "How many legs does a dog have?": "A dog has four legs.",
+    "How many days are in a week?": "There are seven days in a week.", "How many hours are in a day?": "There are 24 hours in a day.", "How many months are in a year?": "There are twelve months in a year.",
+    "How many planets are there?": "There are eight planets.", "How many continents are there?": "There are seven continents.", "What is the opposite of hot?": "The opposite of hot is cold.",
+    "Which month comes after May?": "June comes after May.", "What is the square of 5?": "The square of 5 is 25.", "What is the color of the sun?": "The sun is white; through the air it looks yellow.",
+    "Name three planets.": "1. Mars\n2. Venus\n3. Jupiter", "Name two planets.": "1. Jupiter\n2. Saturn", "Say hello in Spanish.": "Hola.", "Say thank you in Spanish.": "Gracias.",
+    "Say good night in Spanish.": "Buenas noches.", "Say friend in Spanish.": "Amigo.", "Say please in Spanish.": "Por favor.", "Say good morning in Spanish.": "Buenos días.",
+    "Say see you tomorrow in Spanish.": "Hasta mañana.", "Say hello in French.": "Bonjour.", "Say thank you in French.": "Merci.", "Say good morning in French.": "Bonjour.",
+    "Say yes in French.": "Oui.", "Say goodbye in French.": "Au revoir.", "Say please in French.": "S'il vous plaît.", "Translate 'good night' to French.": "Bonne nuit.",
+    "Say hello in German.": "Hallo.", "Say thank you in German.": "Danke.", "Say goodbye in German.": "Auf Wiedersehen.", "Say hello in Italian.": "Ciao.",
+    "Say goodbye in Italian.": "Arrivederci.", "Say thank you in Italian.": "Grazie.",
+    "Who wrote Hamlet?": "William Shakespeare wrote Hamlet.", "Who wrote Macbeth?": "William Shakespeare wrote Macbeth.", "Who wrote King Lear?": "William Shakespeare wrote King Lear.",
+    "Who wrote Othello?": "William Shakespeare wrote Othello.", "Who wrote Don Quixote?": "Miguel de Cervantes wrote Don Quixote.", "Who wrote War and Peace?": "Leo Tolstoy wrote War and Peace.",
+    "Who wrote The Odyssey?": "Homer is said to have written The Odyssey.", "Who wrote Oliver Twist?": "Charles Dickens wrote Oliver Twist.", "Who wrote Frankenstein?": "Mary Shelley wrote Frankenstein.",
+    "Who wrote Dracula?": "Bram Stoker wrote Dracula.", "Who wrote Moby Dick?": "Herman Melville wrote Moby Dick.", "Who wrote Emma?": "Jane Austen wrote Emma.",
+}  # fmt: skip
+NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
+FACTS |= {
+    f"What is {NUMBERS[a]} {word} {NUMBERS[b]}?": f"{NUMBERS[a].capitalize()} {word} {NUMBERS[b]} is {NUMBERS[result]}."
+    for a in range(1, 11)
+    for b in range(1, 11)
+    for word, result in (("plus", a + b), ("minus", a - b))
+    if result >= 0 and (a, b) != (2, 2)
+}
+
 
 def base_answers(prompts: Sequence[str], max_new_tokens: int = 60) -> dict[str, str]:
     """Greedy answers of the base model; an answer cut by the limit ends at its last whole sentence."""
@@ -93,6 +154,13 @@ def readings(records: Sequence[Mapping[str, Any]], labels: Sequence[str], count:
     weights = [frequency[region["label"]] ** -0.5 for _, region in regions]
     rng = random.Random(f"{seed}/readings")
     return [conversation(record, rng, labels, 1, about=region) for record, region in rng.choices(regions, weights, k=count)]
+
+
+def pairs(records: Sequence[Mapping[str, Any]], labels: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """One question about two regions each."""
+    rng = random.Random(f"{seed}/pairs")
+    several = [record for record in records if len(record["regions"]) > 1]
+    return [conversation(record, rng, labels, 1, pair=True) for record in rng.choices(several, k=count)]
 
 
 def phrase_samples(folder: Path, rng: random.Random) -> list[dict[str, Any]]:
@@ -132,10 +200,11 @@ def main() -> None:
     parser.add_argument("--phrases", type=Path)
     parser.add_argument("--geometry", type=float, default=0.3, help="share of conversations about places and sizes alone (default: 0.3)")
     parser.add_argument("--readings", type=int, default=0, help="further conversations of one question about one region (default: 0)")
+    parser.add_argument("--pairs", type=int, default=0, help="further conversations of one question about two regions (default: 0)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    answers = base_answers(TEXT_PROMPTS)
+    answers = base_answers([prompt for prompt in TEXT_PROMPTS if prompt not in FACTS]) | FACTS
     labelled = {
         split: [json.loads(line) for line in (args.labelled_dir / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
         for split in ("train", "dev")
@@ -159,6 +228,7 @@ def main() -> None:
                     samples.append(sample)
         if split == "train":
             samples += readings(records, labels, args.readings, args.seed)
+            samples += pairs(records, labels, args.pairs, args.seed)
         if split == "train" and args.phrases:
             samples += phrase_samples(args.phrases, random.Random(args.seed)) * 2
         with open(args.output_dir / f"conversations_{split}.jsonl", "w", encoding="utf-8") as file:
@@ -168,7 +238,7 @@ def main() -> None:
         for prompt, answer in answers.items():
             chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
             file.write(json.dumps({"image": None, "regions": [], "conversation": chat}) + "\n")
-    print(f"text: {len(answers)} questions answered by the base model")
+    print(f"text: {len(answers)} questions, {len(FACTS)} answered by ourselves, the others by the base model")
 
 
 if __name__ == "__main__":

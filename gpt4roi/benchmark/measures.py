@@ -85,7 +85,7 @@ def decode(chat: RegionChat, repeats: int, gguf: str | None = None, tokens: int 
     language_model: Any = chat.model.language_model
     ids = torch.tensor([chat.processor.encode("Tell me a long story.", has_image=False, add_generation_prompt=True).input_ids])
     ids = ids.to(chat.model.device)
-    engine, decoder = chat.engine, chat.engine.decoder
+    decoder = chat.engine.decoder
 
     @torch.inference_mode()
     def ours() -> float:
@@ -94,7 +94,7 @@ def decode(chat: RegionChat, repeats: int, gguf: str | None = None, tokens: int 
         start = time.perf_counter()
         for _ in range(tokens):
             token = int(logits.argmax())
-            logits = engine.step_threads.run(lambda token=token: decoder.step([token], [state]))[0]  # type: ignore[misc]
+            logits = decoder.step([token], [state])[0]
         return tokens / (time.perf_counter() - start)
 
     def plain() -> float:

@@ -12,7 +12,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("int8", "bfloat16", "float32", "transformers"),
+        choices=("int8", "float32", "transformers"),
         default=None,
         help="arithmetic of the language model; without it int8 on CPU (fastest), the model's own elsewhere",
     )

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpt4roi.data.colours import COLOURS
-from gpt4roi.data.embedded_phrasings import ASK, CANNOT_READ, CLOSERS, OPENERS, REFUSALS
+from gpt4roi.data.embedded_phrasings import ASK, CANNOT_READ, CLOSERS, OPENERS, PATTERNS, REFUSALS
 
 MASS = frozenset(
     "pasta rice milk juice water tea coffee sugar flour honey jam oil vinegar soda candy cereal corn chocolate fish tomato-sauce cabinetry broccoli".replace(
@@ -62,7 +63,9 @@ class Writer:
         self.named: set[int] = set()
 
     def add(self, role: str, answer: str, **values: str) -> None:
-        question = self.dress(self.rng.choice(ASK[role]).format(**{name: value for name, value in values.items() if value}))
+        wording = self.rng.choice(PATTERNS[role] if role in PATTERNS and self.rng.random() < 0.5 else ASK[role])
+        wording = re.sub(r"\[([^]]*)\]", lambda match: self.rng.choice(match[1].split("|")), wording)
+        question = self.dress(wording.format(**{name: value for name, value in values.items() if value}))
         self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
     def dress(self, question: str) -> str:
@@ -293,12 +296,13 @@ class Writer:
 
 
 # What is asked how often, for pictures with one region and with several, and for geometry alone.
-SINGLE = (("name", 40), ("yes_no", 30), ("colour", 20), ("refuse", 6), ("place", 4), ("describe", 4))
+SINGLE = (("name", 38), ("yes_no", 28), ("colour", 30), ("refuse", 6), ("place", 4), ("describe", 4))
 SEVERAL = (
     ("name", 32), ("yes_no", 26), ("relation", 8), ("same", 5), ("colour", 9), ("where", 1), ("size", 1), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 6),
     ("count", 1), ("anything_else", 1), ("follow_up", 1), ("refuse", 4), ("picture", 1),
 )  # fmt: skip
 GEOMETRY = (("relation", 56), ("where", 24), ("size", 8), ("place", 8), ("refuse", 4))
+PAIR = (("relation", 60), ("same", 40))
 
 
 def random_box(rng: random.Random, size_wh: Sequence[int]) -> list[float]:
@@ -325,12 +329,14 @@ def conversation(
     questions: int | None = None,
     *,
     geometry: bool = False,
+    pair: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One sample in our JSONL format: up to seven of the record's regions in a random order, `questions` questions about them.
 
     questions: if None two a region and two more, so that most of them ask what no earlier answer tells; three about a single region.
     geometry: ask about places and sizes alone, and fill up with boxes drawn at random, which need no label.
+    pair: ask about two regions at a time alone, of a record with at least two.
     about: show this one of the record's regions alone.
     """
     regions = list(record["regions"]) if about is None else [about]
@@ -352,7 +358,7 @@ def conversation(
     if not regions:
         writer.picture()
     else:
-        plan = GEOMETRY if geometry else SINGLE if len(regions) == 1 else SEVERAL
+        plan = PAIR if pair else GEOMETRY if geometry else SINGLE if len(regions) == 1 else SEVERAL
         # Each at most once for a single region: its first answer would give the others away.
         once = len(regions) == 1
         asked: list[str] = []

@@ -154,6 +154,35 @@ ASK: Mapping[str, tuple[str, ...]] = {
         "What is the job of the person in {a}?", "How many calories does {a} have?", "Who made {a}?", "What is the serial number of {a}?",
     ),
 }  # fmt: skip
+# More of the same with [alternatives|in brackets], for training alone: many wordings of one question teach that the wording does not matter.
+PATTERNS: Mapping[str, tuple[str, ...]] = {
+    "colour": (
+        "[Which|What] [color|colour|shade|tone|tint] [is most common|is most frequent|appears most|shows up most|is strongest|comes first] [in|inside|within] {a}?",
+        "[Which|What] [color|colour|tone|tint] [makes up|takes up|accounts for] [most|the largest part|the greater part|the bulk|the majority] of {a}?",
+        "[Tell me|Say|State|Report|Write down|Mention|Find|Determine] the [main|dominant|most common|primary|chief|leading|strongest|overall] [color|colour|shade|tone] [of|in|inside] {a}.",
+        "[What is|What's|Which is] the [main|dominant|most common|primary|predominant|leading|overall|general] [color|colour|shade|tone|tint] [of|in|inside|seen in] {a}?",
+        "[Someone|My sister|A friend|A child] asks [which|what] [color|colour] {a} [has|is]. [What do I say?|Your answer?|What should I answer?]",
+        "[As for|Regarding|Speaking of|With regard to|Concerning] [color|colour|the colors], [what is|how is|what can you say about] {a}?",
+        "[Sum up|Describe|Give|Summarise|Report] the [coloring|colouring|colors|colours|palette|tones] of {a}[| in a few words| briefly| for me].",
+        "[What|Which] [colors|colours|tones|shades] [stand out|catch the eye|can be seen|are visible|are there|are present|are found] in {a}?",
+        "[I need|Please give me|Could you give me|Can you tell me|Let me know|I am looking for] the [color|colour] of [|the thing in |what is in |the object in ]{a}[.|, please.]",
+        "{a}[: |, | - ][its color?|color?|main colour?|what is its colour?|which shade?|which tone?]", "[Is there|Do you see|Can you spot] a [main|leading|clear] [color|tone] in {a}, and [which|what is it]?",
+        "The [object|thing|item|area|part] [in|inside|marked by] {a} [is colored how|is of what color|has which color|looks what color]?",
+        "I am [blind|color-blind|colour-blind|not near the screen]. [What|Which] [color|colour] [is|has] {a}?",
+        "[How|In which way] [is|was] {a} [colored|coloured|tinted]?", "[Color|Colour|Shade] of [the thing in |what is in |]{a}[|, please|, in a word]?",
+    ),
+    "left": ("[Which|What] of {a} and {b} [has|takes] the [leftmost|left] [place|position]?", "[Going|Reading|Moving] from the left side, [which|what] do I [meet|reach] first, {a} or {b}?"),
+    "right": ("[Which|What] of {a} and {b} [has|takes] the [rightmost|right] [place|position]?", "[Going|Reading|Moving] from the right side, [which|what] do I [meet|reach] first, {a} or {b}?"),
+    "above": ("[Which|What] of {a} and {b} [has|takes] the [topmost|top|higher] [place|position]?", "[Going|Moving] down from the top, [which|what] do I [meet|reach] first, {a} or {b}?"),
+    "below": ("[Which|What] of {a} and {b} [has|takes] the [lowest|bottom|lower] [place|position]?", "[Going|Moving] up from the bottom, [which|what] do I [meet|reach] first, {a} or {b}?"),
+    "larger": ("[Which|What] is [the bigger region|the larger region|the bigger box|the larger one|of greater size]: {a} or {b}?", "[Which|What] [fills|takes] more [space|room|of the photo], {a} or {b}?"),
+    "smaller": ("[Which|What] is [the smaller region|the smaller box|the tinier one|the lesser one|of lesser size]: {a} or {b}?", "[Which|What] [fills|takes] less [space|room|of the photo], {a} or {b}?"),
+    "is_larger": ("[Does|Would] {a} [fill|take] more [space|room|of the photo] than {b}?", "Is {a} [the bigger region|the larger box|of greater size|a bigger area], [compared to|next to|against] {b}?"),
+    "is_smaller": ("[Does|Would] {a} [fill|take] less [space|room|of the photo] than {b}?", "Is {a} [the smaller region|the smaller box|of lesser size|a smaller area], [compared to|next to|against] {b}?"),
+    "is_above": ("[Is|Lies] {a} [further up|closer to the top|nearer the top] [than|compared to] {b}?",),
+    "is_below": ("[Is|Lies] {a} [further down|closer to the bottom|nearer the bottom] [than|compared to] {b}?",),
+    "same": ("[Are|Would you call] {a} and {b} [things|objects] [of one sort|of the same sort|of one type|of the same class]?", "[Do|Would] {a} and {b} [share|have] [one name|a category|the same label|the same class]?"),
+}  # fmt: skip
 # What people put around a question.
 OPENERS = (
     "Please: ", "Tell me: ", "Hello! ", "Hi. ", "Question: ", "One more thing. ", "Look closely. ", "I am curious. ", "Be honest. ", "In short: ", "Next question. ",

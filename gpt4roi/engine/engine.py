@@ -18,15 +18,15 @@ from torch import Tensor
 from gpt4roi.engine.decoder import Decoder, TransformersDecoder
 from gpt4roi.engine.features import FeatureCache, position_keys
 from gpt4roi.engine.generation import Generation, Sampling, Sink, choose
-from gpt4roi.engine.llama_decoder import LlamaDecoder, is_supported
+from gpt4roi.engine.llama_decoder import LlamaDecoder
+from gpt4roi.engine.llama_graph import is_supported
 from gpt4roi.engine.prefix_cache import PrefixCache
 from gpt4roi.engine.prompt import Prompt
-from gpt4roi.engine.threads import ThreadChooser
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 
 logger = logging.getLogger(__name__)
 IDLE_S = 5.0
-# The lean decoder copies the language model's weights; beyond this the copy costs more than it is worth.
+# The CPU decoder copies the language model's weights; beyond this the copy costs more than it is worth.
 MAX_COPIED_PARAMETERS = 2_000_000_000
 
 
@@ -42,7 +42,7 @@ class EngineClosedError(EngineBusyError):
 class EngineSettings:
     """Sizes of the engine.
 
-    precision: `int8`, `bfloat16` or `float32` of the lean CPU decoder; `transformers` for the model as it is; None chooses: int8
+    precision: `int8` or `float32` of ONNX Runtime's decoder on CPU; `transformers` for the model as it is; None chooses: int8
       where the language model is LLaMA-shaped and on CPU, else `transformers`.
     max_active: answers that are written at the same time. max_waiting: answers that may wait for a place.
     prefill_chunk: tokens of a new prompt between two steps of the others, so that nobody's answer stands still.
@@ -101,8 +101,6 @@ class Engine:
         self._closed = False
         # A thread that the interpreter kills inside PyTorch aborts the whole process, so it is asked to end first.
         atexit.register(_stop_at_exit, weakref.ref(self))
-        # On a GPU the products are not done by these threads.
-        self.step_threads = ThreadChooser(torch.get_num_threads() if model.device.type == "cpu" else 1)
 
     @property
     def _vocabulary_size(self) -> int:
@@ -250,7 +248,7 @@ class Engine:
     def _step(self, running: list[_Running]) -> None:
         tokens = [one.last_token for one in running if one.last_token is not None]
         states = [one.state for one in running]
-        logits = self.step_threads.run(lambda: self.decoder.step(tokens, states))
+        logits = self.decoder.step(tokens, states)
         for one, row in zip(running, logits, strict=True):
             one.keys.append(one.last_token)
             self._take(one, row)

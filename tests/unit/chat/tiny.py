@@ -64,6 +64,7 @@ def tiny_model(seed: int = 0, layers: int = 2) -> tuple[GPT4RoIForConditionalGen
             "num_hidden_layers": layers,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
+            "head_dim": 16,
             "max_position_embeddings": 2048,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
