@@ -10,7 +10,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("gpt4roi", "torch", "torchvision", "transformers", "timm", "safetensors", "pillow", "gradio", "fastapi", "peft", "deepspeed")
+PACKAGES = (
+    "gpt4roi",
+    "torch",
+    "torchvision",
+    "transformers",
+    "timm",
+    "onnxruntime",
+    "safetensors",
+    "pillow",
+    "gradio",
+    "fastapi",
+    "peft",
+    "deepspeed",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +81,7 @@ def describe(model: str | None = None) -> dict[str, Any]:
         "embedded": {
             "trained_tensors": str(embedded.ASSETS / embedded.PARTS_NAME),
             "trained_tensors_whole": embedded.is_whole(),
+            "adapters_there": embedded.has_adapters(),
             "base_language_model": str(embedded.base_dir()),
             "base_language_model_ready": embedded.is_base_ready(),
         },

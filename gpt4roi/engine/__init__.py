@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt4roi.engine.engine import Engine, EngineBusyError, EngineClosedError, EngineSettings
+from gpt4roi.engine.engine import Engine, EngineBusyError, EngineClosedError, EngineSettings, PromptTooLongError
 from gpt4roi.engine.generation import Generation, Sampling
 from gpt4roi.engine.picture import Picture, load_picture
 from gpt4roi.engine.prompt import Prompt, build_prompt
@@ -16,6 +16,7 @@ __all__ = [
     "Generation",
     "Picture",
     "Prompt",
+    "PromptTooLongError",
     "Sampling",
     "TextStream",
     "build_prompt",

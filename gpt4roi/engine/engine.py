@@ -9,17 +9,18 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gpt4roi.engine.cuda_decoder import CudaDecoder
 from gpt4roi.engine.decoder import Decoder, TransformersDecoder
 from gpt4roi.engine.features import FeatureCache, position_keys
 from gpt4roi.engine.generation import Generation, Sampling, Sink, choose
-from gpt4roi.engine.llama_decoder import LlamaDecoder
-from gpt4roi.engine.llama_graph import is_supported
+from gpt4roi.engine.llama_shape import is_llama_shaped
+from gpt4roi.engine.onnx_decoder import OnnxDecoder
 from gpt4roi.engine.prefix_cache import PrefixCache
 from gpt4roi.engine.prompt import Prompt
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
@@ -34,6 +35,10 @@ class EngineBusyError(ValueError):
     """The queue is full; the message is a sentence for the user."""
 
 
+class PromptTooLongError(ValueError):
+    """The model's positions are used up; the message is a sentence for the user."""
+
+
 class EngineClosedError(EngineBusyError):
     """The engine takes nothing more; the message is a sentence for the user."""
 
@@ -42,8 +47,8 @@ class EngineClosedError(EngineBusyError):
 class EngineSettings:
     """Sizes of the engine.
 
-    precision: `int8` or `float32` of ONNX Runtime's decoder on CPU; `transformers` for the model as it is; None chooses: int8
-      where the language model is LLaMA-shaped and on CPU, else `transformers`.
+    precision: `int8` or `float32` of ONNX Runtime's decoder on CPU; `transformers` for the model as it is; None chooses: for
+      LLaMA-shaped language models int8 on CPU and CUDA graphs on CUDA, else `transformers`.
     max_active: answers that are written at the same time. max_waiting: answers that may wait for a place.
     prefill_chunk: tokens of a new prompt between two steps of the others, so that nobody's answer stands still.
     picture_bytes, region_bytes, prefix_bytes: budgets of the caches; 0 turns one off.
@@ -119,8 +124,17 @@ class Engine:
 
         Raises:
           EngineBusyError: as many prompts as may wait are waiting, or the engine is closed.
+          PromptTooLongError: the prompt fills all positions of the language model.
         """
-        generation = Generation(prompt, sampling or Sampling(), self._cancelled, sink)
+        sampling = sampling or Sampling()
+        positions: int = self.model.config.text_config.max_position_embeddings
+        room = positions - len(prompt.input_ids)
+        if room < 1:
+            raise PromptTooLongError(
+                f"the conversation has {len(prompt.input_ids)} tokens and the model reads at most {positions}; take back some turns or start a new one"
+            )
+        sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, room))
+        generation = Generation(prompt, sampling, self._cancelled, sink)
         with self._changed:
             if self._closed:
                 raise EngineClosedError("the engine is shutting down and takes no more questions")
@@ -285,16 +299,19 @@ class Engine:
 def choose_decoder(model: GPT4RoIForConditionalGeneration, precision: str | None) -> Decoder:
     """The fastest decoder that fits the model and its device."""
     language_model = model.language_model
-    fits = model.device.type == "cpu" and is_supported(language_model)
-    if precision is None:
-        precision = "int8" if fits and language_model.num_parameters() <= MAX_COPIED_PARAMETERS else "transformers"
-    if precision == "transformers":
+    fits = is_llama_shaped(language_model)
+    on_cpu = model.device.type == "cpu"
+    if precision == "transformers" or (precision is None and not fits):
         return TransformersDecoder(language_model)
-    if not fits:
+    if precision is None and not on_cpu:
+        return CudaDecoder(language_model) if model.device.type == "cuda" else TransformersDecoder(language_model)
+    if precision is None and language_model.num_parameters() > MAX_COPIED_PARAMETERS:
+        return TransformersDecoder(language_model)
+    if not fits or not on_cpu:
         raise ValueError(
             f"precision '{precision}' is for LLaMA-shaped language models on CPU with weights as saved; use 'transformers' for this one"
         )
-    return LlamaDecoder(language_model, precision)
+    return OnnxDecoder(language_model, precision or "int8")
 
 
 def end_token_ids(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> frozenset[int]:

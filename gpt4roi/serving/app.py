@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from gpt4roi import __version__
-from gpt4roi.engine import Engine, EngineBusyError, EngineClosedError
+from gpt4roi.engine import Engine, EngineBusyError, EngineClosedError, PromptTooLongError
 from gpt4roi.serving.answering import Answering
 from gpt4roi.serving.conversation_of import Job, build_job, parse_request
 from gpt4roi.serving.errors import ApiError
@@ -98,6 +98,8 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         except EngineBusyError as error:
             status = 503 if isinstance(error, EngineClosedError) else 429
             raise ApiError(status, str(error), retry_after_s=RETRY_AFTER_S) from error
+        except PromptTooLongError as error:
+            raise ApiError(400, str(error), "messages") from error
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": settings.model_name}
         if wanted.stream:
             with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 
@@ -11,8 +12,10 @@ import torch
 
 from gpt4roi.chat import RegionChat
 from gpt4roi.conversation import Turn
-from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, Sampling, build_prompt, load_picture
-from gpt4roi.engine.llama_decoder import LlamaDecoder
+from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLongError, Sampling, build_prompt, load_picture
+from gpt4roi.engine.cuda_decoder import CudaDecoder
+from gpt4roi.engine.decoder import TransformersDecoder
+from gpt4roi.engine.onnx_decoder import OnnxDecoder
 
 NO_CACHE = {"picture_bytes": 0, "region_bytes": 0, "prefix_bytes": 0}
 
@@ -90,7 +93,7 @@ def test_lean_float32_is_the_model_itself(tiny):
 
 @pytest.mark.parametrize("length", [12, 30])
 def test_int8_logits_are_close(tiny, length):
-    decoders = [LlamaDecoder(tiny[0].language_model, precision) for precision in ("float32", "int8")]
+    decoders = [OnnxDecoder(tiny[0].language_model, precision) for precision in ("float32", "int8")]
     embeddings = torch.randn(length, 32, generator=torch.Generator().manual_seed(0)) * 0.5
     with torch.inference_mode():
         states = [decoder.new_state(length + 4) for decoder in decoders]
@@ -100,9 +103,31 @@ def test_int8_logits_are_close(tiny, length):
         assert torch.corrcoef(torch.stack([reference, approximate]))[0, 1] > 0.995
 
 
-def test_states_may_come_and_go_between_steps(tiny):
+GPU = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")])
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_the_cuda_decoder_computes_what_transformers_does(tiny, device):
+    """On the CPU without its graph; the graph itself needs CUDA."""
+    language_model = copy.deepcopy(tiny[0].language_model).to(device)
+    embeddings = torch.randn(20, 32, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = []
+    for decoder in (TransformersDecoder(language_model), CudaDecoder(language_model)):
+        with torch.inference_mode():
+            states = [decoder.new_state(24), decoder.new_state(24)]
+            # In two parts and in one.
+            decoder.prefill(embeddings[:7], states[0])
+            rows.append([decoder.prefill(embeddings[7:], states[0]), decoder.prefill(embeddings[:12], states[1])])
+            rows[-1] += [row for tokens in ([5, 9], [1, 2], [8, 3]) for row in decoder.step(tokens, states)]
+            rows[-1] += [decoder.step([4], [states[1].fork(13, 20)])[0]]
+    for expected, got in zip(*rows, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [OnnxDecoder, CudaDecoder])
+def test_states_may_come_and_go_between_steps(tiny, kind):
     """Whoever steps together, in whatever order, alone in between or with more room than others: as if each stepped alone."""
-    decoder = LlamaDecoder(tiny[0].language_model, "float32")
+    decoder = kind(tiny[0].language_model, **({"precision": "float32"} if kind is OnnxDecoder else {}))
     rng, generator = random.Random(0), torch.Generator().manual_seed(0)
     with torch.inference_mode():
         pairs = []
@@ -196,6 +221,20 @@ def test_close_waits_for_what_is_there_and_takes_nothing_new(tiny):
     assert len(list(generation)) == 30
     with pytest.raises(EngineBusyError, match="shutting down"):
         engine.submit(prompt)
+
+
+def test_a_conversation_ends_where_the_positions_of_the_model_end(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor)
+    positions = model.config.text_config.max_position_embeddings
+    length = len(build_prompt(processor, [Turn("user", "")]).input_ids)
+    almost = build_prompt(processor, [Turn("user", "a" * (positions - length - 3))])
+    assert len(almost.input_ids) == positions - 3
+    generation = engine.submit(almost, Sampling(30))
+    assert len(list(generation)) == 3
+    assert generation.finish_reason == "length"
+    with pytest.raises(PromptTooLongError, match=f"reads at most {positions}"):
+        engine.submit(build_prompt(processor, [Turn("user", "a" * (positions - length))]))
 
 
 def test_budgets_bound_the_caches(tiny):

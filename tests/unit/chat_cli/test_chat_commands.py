@@ -134,7 +134,7 @@ def test_info(folder, capsys):
     assert main(["info", "--json", "--model", str(folder / "model")]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["versions"]["torch"]
-    assert {"trained_tensors_whole", "base_language_model_ready"} <= set(report["embedded"])
+    assert {"trained_tensors_whole", "adapters_there", "base_language_model_ready"} <= set(report["embedded"])
     counts = report["model"]["parameters"]
     assert (
         counts["total"] == sum(counts[part] for part in ("vision_tower", "region_encoder", "multi_modal_projector", "language_model")) > 0

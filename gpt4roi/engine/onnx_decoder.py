@@ -1,12 +1,11 @@
 """A LLaMA-shaped language model on CPU through ONNX Runtime, without what makes plain `generate` slow there.
 
 Plain `generate` spends most of a token outside of the matrix products and reads float32 weights. ONNX Runtime runs the whole step as few
-large operators (`llama_graph`) and reads int8 weights; the graph is made from the model's own weights when it is loaded, nothing is compiled.
+large operators (`onnx_graph`) and reads int8 weights; the graph is made from the model's own weights when it is loaded, nothing is compiled.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,40 +14,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from gpt4roi.engine.llama_graph import LlamaGraph
+from gpt4roi.engine.llama_shape import head_size
+from gpt4roi.engine.llama_state import LlamaState, StateBatch
+from gpt4roi.engine.onnx_graph import OnnxGraph
 
 PRECISIONS = ("float32", "int8")
 
 
-class LlamaState:
-    """Keys and values of one sequence: one block float32[layers, 2, kv_heads, capacity, head_size], of which `length` positions are filled."""
-
-    def __init__(self, block: Tensor, length: int = 0) -> None:
-        self.block = block
-        self.length = length
-
-    @property
-    def size_bytes(self) -> int:
-        return self.block.nbytes
-
-    def fork(self, length: int, capacity: int) -> LlamaState:
-        layers, two, heads, _, size = self.block.shape
-        block = self.block.new_empty(layers, two, heads, max(capacity, length), size)
-        block[:, :, :, :length] = self.block[:, :, :, :length]
-        return LlamaState(block, length)
-
-    def reserve(self, length: int) -> None:
-        """Make room for `length` positions, and for as many again when it grows."""
-        if length > self.block.shape[3]:
-            self.block = self.fork(self.length, 2 * length).block
-
-    def trim(self) -> None:
-        """Give back the room that was not needed."""
-        if self.block.shape[3] > self.length:
-            self.block = self.block[:, :, :, : self.length].clone()
-
-
-class LlamaDecoder:
+class OnnxDecoder:
     """See the module.
 
     Args:
@@ -65,11 +38,11 @@ class LlamaDecoder:
         self.name = f"ONNX Runtime {precision}"
         self._layers: int = config.num_hidden_layers
         self._kv_heads: int = config.num_key_value_heads
-        self._head_size: int = config.head_dim or config.hidden_size // config.num_attention_heads
+        self._head_size: int = head_size(config)
         self._vocabulary_size: int = config.vocab_size
         embeddings: Any = language_model.get_input_embeddings()
         self._embedding: Tensor = embeddings.weight.detach()
-        graph = LlamaGraph(language_model, quantise=precision == "int8")
+        graph = OnnxGraph(language_model, quantise=precision == "int8")
         self.size_bytes = graph.size_bytes
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -77,7 +50,7 @@ class LlamaDecoder:
         weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in graph.weights.items()}
         options.add_external_initializers(list(weights), list(weights.values()))
         self._session = onnxruntime.InferenceSession(graph.proto, options, providers=["CPUExecutionProvider"])
-        self._batch = _Batch()
+        self._batch = StateBatch()
 
     def new_state(self, capacity: int) -> LlamaState:
         return LlamaState(torch.empty(self._layers, 2, self._kv_heads, capacity, self._head_size))
@@ -126,44 +99,3 @@ class LlamaDecoder:
         binding.bind_output("logits", "cpu", 0, np.float32, tuple(logits.shape), logits.data_ptr())
         self._session.run_with_iobinding(binding)
         return logits
-
-
-class _Batch:
-    """Keys and values of several sequences side by side, as one step of all of them needs them.
-
-    The states keep their own, which stay complete; a state that steps with the batch again only brings what is new since.
-    """
-
-    def __init__(self) -> None:
-        self.block = torch.empty(0)
-        # Whose keys and values lie in each row, and how many positions of them.
-        self._owners: list[weakref.ref[LlamaState] | None] = []
-        self._filled: list[int] = []
-
-    def place(self, states: Sequence[LlamaState]) -> list[int]:
-        """The row of each state, all of the first `len(states)`; its keys and values are copied there as far as they are not there yet."""
-        capacity, count = max(state.block.shape[3] for state in states), len(states)
-        if len(self._owners) < count or self.block.shape[4] < capacity:
-            layers, two, heads, _, size = states[0].block.shape
-            self._owners = [None] * max(count, len(self._owners))
-            self._filled = [0] * len(self._owners)
-            self.block = torch.empty(layers, two, len(self._owners), heads, capacity, size)
-        lying = {id(owner()): row for row, owner in enumerate(self._owners[:count]) if owner is not None}
-        rows = [lying.get(id(state)) for state in states]
-        free = iter(sorted(set(range(count)) - set(rows)))
-        placed = [next(free) if row is None else row for row in rows]
-        for state, row, known in zip(states, placed, rows, strict=True):
-            if known is None:
-                self._owners[row], self._filled[row] = weakref.ref(state), 0
-            start, end = self._filled[row], state.length
-            self.block[:, :, row, :, start:end] = state.block[:, :, :, start:end]
-            self._filled[row] = end
-        return placed
-
-    def give_back(self, states: Sequence[LlamaState]) -> None:
-        """What the step added, to the states; their `length` is still that before it."""
-        own = {id(state): state for state in states}
-        for row, owner in enumerate(self._owners[: len(states)]):
-            state = own[id(owner())]  # type: ignore[misc]
-            state.block[:, :, :, state.length] = self.block[:, :, row, :, state.length]
-            self._filled[row] = state.length + 1

@@ -12,33 +12,15 @@ from onnx import TensorProto, helper
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gpt4roi.engine.llama_shape import head_size
+
 # Weights of an input row that share one scale.
 BLOCK = 32
 # ONNX Runtime's own operators: the fused ones of language models.
 FUSED = "com.microsoft"
 
 
-def is_supported(language_model: PreTrainedModel) -> bool:
-    """Whether the architecture is exactly what the graph computes."""
-    config = language_model.config
-    rope = getattr(config, "rope_parameters", None) or {}
-    return (
-        config.model_type == "llama"
-        and config.hidden_act == "silu"
-        and not config.attention_bias
-        and not config.mlp_bias
-        and rope.get("rope_type", "default") == "default"
-        and _head_size(config) % 16 == 0  # as ONNX Runtime's rotation wants it
-        # Quantised weights are integers in a library's own layout, and spread ones may lie on disk: neither can be copied as rows of numbers.
-        and all(parameter.is_floating_point() and not parameter.is_meta for parameter in language_model.parameters())
-    )
-
-
-def _head_size(config: Any) -> int:
-    return config.head_dim or config.hidden_size // config.num_attention_heads
-
-
-class LlamaGraph:
+class OnnxGraph:
     """The graph, and its weights beside it.
 
     Inputs: `embeddings` float[B, T, D]; `last_positions` int32[B], the place of each row's last token; `length` int32, the largest of them
@@ -56,20 +38,19 @@ class LlamaGraph:
         self._nodes: list[Any] = []
         self._epsilon = float(config.rms_norm_eps)
         inner: Any = language_model.model
-        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-        head_size = _head_size(config)
+        heads, kv_heads, size = config.num_attention_heads, config.num_key_value_heads, head_size(config)
         inputs = [
             ("embeddings", TensorProto.FLOAT, ["batch", "count", config.hidden_size]),
             ("last_positions", TensorProto.INT32, ["batch"]),
         ]
         inputs.append(("length", TensorProto.INT32, []))
         outputs = [("logits", TensorProto.FLOAT, ["batch", config.vocab_size])]
-        self._rotations(head_size, float(config.rope_parameters["rope_theta"]), config.max_position_embeddings)
+        self._rotations(size, float(config.rope_parameters["rope_theta"]), config.max_position_embeddings)
         # Norms are folded into the products behind them; what is left of one is a division by the length.
         self._weight("ones", torch.ones(config.hidden_size))
         residual, added = "embeddings", ""
         for index, layer in enumerate(inner.layers):
-            block = ["batch", kv_heads, "capacity", head_size]
+            block = ["batch", kv_heads, "capacity", size]
             inputs += [(f"past_{part}_{index}", TensorProto.FLOAT, block) for part in "kv"]
             outputs += [(f"present_{part}_{index}", TensorProto.FLOAT, block) for part in "kv"]
             attention, mlp = layer.self_attn, layer.mlp
@@ -99,8 +80,8 @@ class LlamaGraph:
     def size_bytes(self) -> int:
         return sum(weight.nbytes for weight in self.weights.values())
 
-    def _rotations(self, head_size: int, theta: float, positions: int) -> None:
-        half = head_size // 2
+    def _rotations(self, size: int, theta: float, positions: int) -> None:
+        half = size // 2
         angles = torch.arange(positions, dtype=torch.float32)[:, None] / theta ** (torch.arange(half, dtype=torch.float32) / half)
         self._weight("cos", angles.cos())
         self._weight("sin", angles.sin())
