@@ -109,15 +109,15 @@ class OnnxGraph:
         """`x` times the weights float[out, in] one below the other."""
         joined = torch.cat([weight.detach().float() for weight in weights])
         if norm is not None:
-            joined = joined * norm.detach().float()
+            joined *= norm.detach().float()
         if not self.quantise:
             self._nodes.append(helper.make_node("MatMul", [x, self._weight(f"{name}_weight", joined.T)], [name]))
             return name
         rows, width = joined.shape
         blocks = F.pad(joined, (0, -width % BLOCK)).view(rows, -1, BLOCK)
         scales = blocks.abs().amax(dim=-1).clamp(min=1e-8) / 127
-        # The operator's integers are unsigned, with their zero at 128.
-        integers = (torch.round(blocks / scales[..., None]) + 128).to(torch.uint8)
+        # The operator's integers are unsigned, with their zero at 128. In place: `joined` is a copy, and large.
+        integers = blocks.div_(scales[..., None]).round_().add_(128).to(torch.uint8)
         inputs = [x, self._weight(f"{name}_integers", integers), self._weight(f"{name}_scales", scales)]
         # Level 4: activations are rounded to int8 too, which is what makes the product fast.
         return self._fused("MatMulNBits", inputs, [name], N=rows, K=width, bits=8, block_size=BLOCK, accuracy_level=4)
