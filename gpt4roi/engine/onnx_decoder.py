@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -30,8 +31,6 @@ class OnnxDecoder:
     """
 
     def __init__(self, language_model: PreTrainedModel, precision: str = "int8") -> None:
-        import onnxruntime
-
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got '{precision}'")
         config = language_model.config
@@ -43,12 +42,12 @@ class OnnxDecoder:
         embeddings: Any = language_model.get_input_embeddings()
         self._embedding: Tensor = embeddings.weight.detach()
         graph = OnnxGraph(language_model, quantise=precision == "int8")
-        self.size_bytes = graph.size_bytes
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in graph.weights.items()}
-        options.add_external_initializers(list(weights), list(weights.values()))
+        # ONNX Runtime reads them where they are, so they must stay.
+        self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in graph.weights.items()}
+        options.add_external_initializers(list(self._weights), list(self._weights.values()))
         self._session = onnxruntime.InferenceSession(graph.proto, options, providers=["CPUExecutionProvider"])
         self._batch = StateBatch()
 
@@ -88,8 +87,10 @@ class OnnxDecoder:
         logits = torch.empty(len(lengths), self._vocabulary_size)
         binding = self._session.io_binding()
         binding.bind_input("embeddings", "cpu", 0, np.float32, tuple(embeddings.shape), embeddings.data_ptr())
-        binding.bind_cpu_input("last_positions", np.array(lengths, dtype=np.int32) - 1)
-        binding.bind_cpu_input("length", np.array(max(lengths), dtype=np.int32))
+        # Held by name until the run is over: a binding refers to memory, it does not own it.
+        last_positions, length = np.array(lengths, dtype=np.int32) - 1, np.array(max(lengths), dtype=np.int32)
+        binding.bind_cpu_input("last_positions", last_positions)
+        binding.bind_cpu_input("length", length)
         shape = tuple(block.shape[2:])
         for layer in range(self._layers):
             for index, part in enumerate("kv"):

@@ -76,10 +76,6 @@ class OnnxGraph:
         self._product("last_row", [language_model.lm_head.weight], "logits", inner.norm.weight)
         self.proto = self._serialised(inputs, outputs)
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(weight.nbytes for weight in self.weights.values())
-
     def _rotations(self, size: int, theta: float, positions: int) -> None:
         half = size // 2
         angles = torch.arange(positions, dtype=torch.float32)[:, None] / theta ** (torch.arange(half, dtype=torch.float32) / half)
