@@ -6,11 +6,11 @@ large operators (`onnx_graph`) and reads int8 weights; the graph is made from th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -20,6 +20,16 @@ from gpt4roi.engine.llama_state import LlamaState, StateBatch
 from gpt4roi.engine.onnx_graph import OnnxGraph
 
 PRECISIONS = ("float32", "int8")
+
+
+def quiet_onnxruntime() -> Any:
+    """ONNX Runtime, which reports its use to its maker (from 1.29 on also on Linux) unless it is told not to before it is imported."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    # Somebody else may have imported it before.
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 class OnnxDecoder:
@@ -33,6 +43,7 @@ class OnnxDecoder:
     def __init__(self, language_model: PreTrainedModel, precision: str = "int8") -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got '{precision}'")
+        onnxruntime = quiet_onnxruntime()
         config = language_model.config
         self.name = f"ONNX Runtime {precision}"
         self._layers: int = config.num_hidden_layers

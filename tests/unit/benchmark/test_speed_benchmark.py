@@ -71,7 +71,7 @@ def test_llama_cpp_stands_beside_ours_where_it_is_installed(tiny, tmp_path: Path
     model, processor = tiny
     chat = RegionChat(model, processor, Engine(model, processor, EngineSettings(precision="float32")))
     figures = decode(chat, repeats=1, gguf=str(gguf), tokens=4)
-    assert list(figures["tokens_per_s"]) == ["ours (lean float32)", "plain generate", "llama.cpp (xllamacpp, Q4_1)"]
+    assert list(figures["tokens_per_s"]) == ["ours (ONNX Runtime float32)", "plain generate", "llama.cpp (xllamacpp, Q4_1)"]
     assert figures["tokens_per_s"]["llama.cpp (xllamacpp, Q4_1)"]["median"] == pytest.approx(10)
     assert figures["ours over llama.cpp (xllamacpp, Q4_1)"] > 0
 

@@ -92,10 +92,10 @@ def test_relations_are_true_of_the_boxes() -> None:
         seen = ("further left", "higher", "smaller") if subject == "1" else ("further right", "lower", "larger")
         assert any(word in answer for word in seen), (question, answer)
         if "<region" in answer:
-            first = any(word in question.lower() for word in ("left", "higher", "top", "above", "smaller", "less space"))
+            first = any(word in question.lower() for word in ("left", "higher", "top", "above", "smaller", "less", "tinier"))
             assert answer.endswith("so <region1>." if first else "so <region2>."), (question, answer)
         else:
-            asked_first = re.search(r"\b(left|higher|top|above|over|smaller|less)\b", question.lower()) is not None
+            asked_first = re.search(r"\b(left|higher|top|up|above|over|smaller|less|lesser)\b", question.lower()) is not None
             assert answer.endswith("so yes." if asked_first == (subject == "1") else "so no."), (question, answer)
 
 
