@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -41,7 +42,8 @@ class ClockCallback(TrainerCallback):
         if self._signalled:
             raise KeyboardInterrupt
         self._signalled = True
-        print("stopping after this step and saving a checkpoint; once more to stop at once", file=sys.stderr, flush=True)
+        # Not print: the signal may come in the middle of one, and Python refuses a second within it.
+        os.write(2, b"stopping after this step and saving a checkpoint; once more to stop at once\n")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         seconds, stop = self._agreed(args.device)

@@ -68,7 +68,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(workplace):
             break
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=120)
-    assert process.returncode == 130 and "interrupted and saved; the same command goes on from step" in shown
+    assert process.returncode == 130 and "interrupted and saved; the same command goes on from step" in shown, shown
     saved = list((workplace / "out").glob("checkpoint-*"))
     assert len(saved) == 1
     step = int(saved[0].name.rpartition("-")[2])
