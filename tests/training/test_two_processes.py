@@ -29,12 +29,17 @@ TIMEOUT_S = 600  # half a minute on two idle cores
 
 # On CPUs DeepSpeed would first compile a shared-memory collective with the C++ compiler, for minutes; gloo does the same work. A test that
 # kills its processes may also leave that compilation locked for everybody else.
+# The last line leaves without the interpreter's teardown: DeepSpeed joins none of its threads, and once in many runs C++ aborts over one of them
+# when everything is saved.
 RANK_PROGRAM = """
-import sys
+import os, sys
 from deepspeed import ops
 ops.__compatible_ops__["deepspeed_shm_comm"] = False
 from gpt4roi.cli import main
-sys.exit(main(["train", sys.argv[1]]))
+code = main(["train", sys.argv[1]])
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)
 """
 
 pytestmark = [pytest.mark.multiprocess]
