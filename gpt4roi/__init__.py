@@ -1,4 +1,4 @@
-"""GPT4RoI: draw boxes on a picture and talk about them.
+"""GPT4RoI: draw boxes on an image and talk about them.
 
 Importing this package loads neither torch nor weights; the names below are resolved when they are first used.
 """

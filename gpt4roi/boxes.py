@@ -1,7 +1,7 @@
 """Box formats, coordinate spaces, validation: the one home of box arithmetic.
 
 A box is four floats `x0, y0, x1, y1` in continuous coordinates (width = x1 - x0); a set of boxes is float64[N, 4], N may be 0.
-Spaces: `pixels` of the original picture, `unit` ([0, 1] of its width and height), `thousandths` ([0, 1000] likewise).
+Spaces: `pixels` of the original image, `unit` ([0, 1] of its width and height), `thousandths` ([0, 1000] likewise).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gpt4roi.errors import UserError
 
 SPACES = {"pixels": None, "unit": 1.0, "thousandths": 1000.0}
 
-# How far (in picture pixels) a corner may lie outside before we call it a mistake rather than rounding.
+# How far (in image pixels) a corner may lie outside before we call it a mistake rather than rounding.
 ROUNDING_PX = 1.0
 
 
@@ -53,7 +53,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
 
 
 def to_pixels(box: Sequence[float], image_size_wh: tuple[int, int], space: str = "pixels") -> tuple[float, float, float, float]:
-    """One box from any space into pixels of the original picture, unchecked."""
+    """One box from any space into pixels of the original image, unchecked."""
     if space not in SPACES:
         raise BoxError(f"unknown box space '{space}'; use one of {', '.join(SPACES)}")
     (x0, y0, x1, y1), full = as_boxes([box])[0].tolist(), SPACES[space]
@@ -64,13 +64,13 @@ def to_pixels(box: Sequence[float], image_size_wh: tuple[int, int], space: str =
 
 
 def validate_box(box: Sequence[float], image_size_wh: tuple[int, int], name: str = "the box") -> tuple[float, float, float, float]:
-    """The box clipped to the picture, in pixels.
+    """The box clipped to the image, in pixels.
 
     Corners may lie outside by rounding (one pixel); anything more, an empty box or a number that is not finite is refused.
 
     Args:
-      box: x0, y0, x1, y1 in pixels of the original picture.
-      image_size_wh: width and height of the original picture.
+      box: x0, y0, x1, y1 in pixels of the original image.
+      image_size_wh: width and height of the original image.
       name: how the message calls the box, for example `<region2>`.
     Raises:
       BoxError: with a sentence that says what was wrong and what to do.
@@ -91,7 +91,7 @@ def validate_box(box: Sequence[float], image_size_wh: tuple[int, int], name: str
 
 
 def normalise(boxes_xyxy_abs: Sequence[Sequence[float]] | np.ndarray, image_size_wh: tuple[int, int]) -> np.ndarray:
-    """float64[N, 4] pixels of the original picture to float64[N, 4] in [0, 1] of it (not clipped)."""
+    """float64[N, 4] pixels of the original image to float64[N, 4] in [0, 1] of it (not clipped)."""
     width, height = image_size_wh
     return as_boxes(boxes_xyxy_abs) / np.array([width, height, width, height], dtype=np.float64)
 

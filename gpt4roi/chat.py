@@ -1,4 +1,4 @@
-"""RegionChat: one picture, its numbered regions and a conversation about them."""
+"""RegionChat: one image, its numbered regions and a conversation about them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 
 from gpt4roi.boxes import BoxError, to_pixels, validate_box
 from gpt4roi.conversation import ConversationError, Turn, check_mentions, mentioned_numbers
-from gpt4roi.engine import Engine, EngineSettings, Generation, Picture, Prompt, Sampling, TextStream, build_prompt, load_picture
-from gpt4roi.images import PictureError, PictureLike
+from gpt4roi.engine import Engine, EngineSettings, Generation, PreparedImage, Prompt, Sampling, TextStream, build_prompt, prepare_image
+from gpt4roi.images import ImageError, ImageLike
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
 
@@ -28,7 +28,7 @@ class Answer:
     """An answer, or the part of it that was written before it was stopped.
 
     timings: seconds `queue_s`, `vision_s`, `regions_s`, `prefill_s`, `first_token_s`, `total_s`; counts `prompt_tokens`, `reused_tokens`
-      (of them, kept from before), `new_tokens`, `picture_cached` (0 or 1), `regions_cached`, `regions_encoded`; and `tokens_per_s`.
+      (of them, kept from before), `new_tokens`, `image_cached` (0 or 1), `regions_cached`, `regions_encoded`; and `tokens_per_s`.
     stopped: `stop` ended it, not the model.
     """
 
@@ -38,7 +38,7 @@ class Answer:
 
 
 class RegionChat:
-    """One picture, its numbered regions and a conversation about them.
+    """One image, its numbered regions and a conversation about them.
 
     `<region2>` is box 2, whoever mentions it first and however often. A number is never given twice and never shifts. Every mistake
     is a ValueError with one sentence, and what was said so far is kept. One object serves one conversation and may be used from
@@ -56,8 +56,8 @@ class RegionChat:
         self._lock = threading.RLock()
         self._generation: Generation | None = None
         self._stopped = False
-        self._picture: Picture | None = None
-        self._picture_name: str | None = None
+        self._image: PreparedImage | None = None
+        self._image_name: str | None = None
         self._regions: dict[int, Box] = {}
         self._last_number = 0
         self._turns: list[Turn] = []
@@ -83,29 +83,29 @@ class RegionChat:
         """An empty conversation on the same model and engine."""
         return RegionChat(self.model, self.processor, self.engine)
 
-    # The picture and its regions
+    # The image and its regions
 
     @property
     def image_size_wh(self) -> tuple[int, int] | None:
-        """Width and height of the picture in pixels; None without a picture."""
-        return None if self._picture is None else self._picture.size_wh
+        """Width and height of the image in pixels; None without an image."""
+        return None if self._image is None else self._image.size_wh
 
-    def set_image(self, picture: PictureLike) -> None:
-        """Take a picture and begin a new conversation about it: regions and turns of the last one are forgotten.
+    def set_image(self, image: ImageLike) -> None:
+        """Take an image and begin a new conversation about it: regions and turns of the last one are forgotten.
 
         Raises:
-          PictureError: the picture cannot be used; the conversation so far is kept.
+          ImageError: the image cannot be used; the conversation so far is kept.
         """
-        loaded = load_picture(picture, self.processor)
+        loaded = prepare_image(image, self.processor)
         with self._lock:
             self._refuse_while_answering()
-            self._picture = loaded
-            self._picture_name = str(picture) if isinstance(picture, (str, Path)) else None
+            self._image = loaded
+            self._image_name = str(image) if isinstance(image, (str, Path)) else None
             self._regions, self._turns, self._last_number, self.last_answer = {}, [], 0, None
 
     @property
     def regions(self) -> dict[int, Box]:
-        """Boxes by region number, in pixels of the picture."""
+        """Boxes by region number, in pixels of the image."""
         with self._lock:
             return dict(self._regions)
 
@@ -114,10 +114,10 @@ class RegionChat:
 
         Args:
           box: x0, y0, x1, y1.
-          space: `pixels` of the picture, `unit` ([0, 1]) or `thousandths`.
+          space: `pixels` of the image, `unit` ([0, 1]) or `thousandths`.
           number: the number it shall have; by default the next that no region has ever had.
         Raises:
-          PictureError: there is no picture.
+          ImageError: there is no image.
           BoxError: the box is empty, outside, or the number is taken.
         """
         with self._lock:
@@ -144,9 +144,9 @@ class RegionChat:
             del self._regions[number]
 
     def _checked(self, box: Sequence[float], space: str, number: int) -> Box:
-        if self._picture is None:
-            raise PictureError("there is no picture to draw on yet; set one first")
-        size = self._picture.size_wh
+        if self._image is None:
+            raise ImageError("there is no picture to draw on yet; set one first")
+        size = self._image.size_wh
         return validate_box(to_pixels(box, size, space), size, f"<region{number}>")
 
     def _refuse_unknown(self, number: int) -> None:
@@ -206,7 +206,7 @@ class RegionChat:
             return question
 
     def reset(self) -> None:
-        """Forget what was said; the picture and its regions stay."""
+        """Forget what was said; the image and its regions stay."""
         with self._lock:
             self._refuse_while_answering()
             self._turns, self.last_answer = [], None
@@ -215,7 +215,7 @@ class RegionChat:
         """The conversation in the project's region data format, with numbers and size beside it; JSON-ready."""
         with self._lock:
             return {
-                "image": self._picture_name,
+                "image": self._image_name,
                 "image_size_wh": list(self.image_size_wh) if self.image_size_wh else None,
                 "regions": [{"number": number, "box_xyxy": list(box)} for number, box in sorted(self._regions.items())],
                 "conversation": [turn.to_dict() for turn in self._turns],
@@ -233,13 +233,13 @@ class RegionChat:
         if not question:
             raise ConversationError("the question is empty; type one")
         sampling = Sampling(max_new_tokens)
-        if self._picture is None and mentioned_numbers(question):
-            raise PictureError("the question names a region but there is no picture; set one and draw on it first")
+        if self._image is None and mentioned_numbers(question):
+            raise ImageError("the question names a region but there is no picture; set one and draw on it first")
         check_mentions(question, self._regions)
         asked = Turn("user", question)
         # A question that was stopped before its answer began would teach the model to say nothing.
         told = [turn for pair in zip(history[::2], history[1::2], strict=True) if pair[1].content for turn in pair]
-        prompt = build_prompt(self.processor, [*told, asked], self._picture, self._regions)
+        prompt = build_prompt(self.processor, [*told, asked], self._image, self._regions)
         return self._answer(history, asked, prompt, frozenset(self._regions), sampling)
 
     def _answer(self, history: list[Turn], asked: Turn, prompt: Prompt, known: frozenset[int], sampling: Sampling) -> Iterator[str]:

@@ -42,7 +42,9 @@ say "lint"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 say "types"
-.venv/bin/mypy gpt4roi
+.venv/bin/mypy gpt4roi web_demo
+say "base language model (93 MB, once)"
+.venv/bin/python -c 'from gpt4roi.models.embedded import ensure_base; ensure_base()'
 say "tests (browser: $GPT4ROI_BROWSER)"
 # One thread each: PyTorch's own threads only get in each other's way on small models.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false

@@ -24,7 +24,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from gpt4roi.boxes import BoxError
-from gpt4roi.images import PictureError
+from gpt4roi.images import ImageError
 from web_demo import handlers
 from web_demo.chat_view import chat_html
 from web_demo.examples import available_examples, thumbnail
@@ -202,7 +202,7 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
             session = session_of(request)
             try:
                 text = handlers.conversation_json(session, canvas_value)
-            except (PictureError, BoxError) as error:
+            except (ImageError, BoxError) as error:
                 return [gr.skip(), _note_html(handlers.sentence(error))]
             return [
                 file_for_browser(handlers.download_name(session, "conversation.json"), "application/json", text.encode()),
@@ -213,7 +213,7 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
             session = session_of(request)
             try:
                 png = handlers.annotated_png(session, canvas_value)
-            except (PictureError, BoxError) as error:
+            except (ImageError, BoxError) as error:
                 return [gr.skip(), _note_html(handlers.sentence(error))]
             return [file_for_browser(handlers.download_name(session, "regions.png"), "image/png", png), _note_html("")]
 

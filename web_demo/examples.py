@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from gpt4roi.images import PictureError
+from gpt4roi.images import ImageError
 from web_demo.images import THUMBNAIL_SIDE_PX, Picture, data_url, read_picture
 
 
@@ -75,7 +75,7 @@ def open_example(name: str) -> Picture:
     folder = _picture_dir()
     example = available_examples().get(name)
     if folder is None or example is None:
-        raise PictureError(f"there is no example '{name}' here; open a picture of your own")
+        raise ImageError(f"there is no example '{name}' here; open a picture of your own")
     image = read_picture(folder / example.file, example.file)
     boxes = {index + 1: box for index, box in enumerate(example.boxes_xyxy_abs)}
     return Picture(example.file, image, boxes, example.questions)

@@ -13,7 +13,7 @@ from typing import Any
 from gpt4roi.boxes import BoxError, as_boxes, validate_box
 from gpt4roi.conversation import ConversationError, check_mentions
 from gpt4roi.errors import UserError
-from gpt4roi.images import PictureError
+from gpt4roi.images import ImageError
 from web_demo.chat_view import chat_html
 from web_demo.drawing import draw_regions
 from web_demo.examples import open_example
@@ -97,7 +97,7 @@ def open_upload(session: Session, path: str, name: str, upload_dir: Path) -> Pic
     """A file from the disk, the clipboard or the camera."""
     try:
         return _open(session, read_upload(path, name, upload_dir))
-    except PictureError as error:
+    except ImageError as error:
         return PictureView(error=sentence(error))
 
 
@@ -105,7 +105,7 @@ def open_named_example(session: Session, name: str) -> PictureView:
     """One of the pictures with ready boxes and questions."""
     try:
         return _open(session, open_example(name))
-    except PictureError as error:
+    except ImageError as error:
         return PictureView(error=sentence(error))
 
 
@@ -323,7 +323,7 @@ def annotated_png(session: Session, canvas: Any) -> bytes:
 
 def _open_picture(session: Session) -> Picture:
     if session.picture is None:
-        raise PictureError("there is no picture yet; open one first")
+        raise ImageError("there is no picture yet; open one first")
     return session.picture
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gpt4roi.images import PictureError, open_picture
+from gpt4roi.images import ImageError, open_image
 
 # The browser shows at most this many pixels a side; boxes are in pixels of the original all the same.
 DISPLAY_SIDE_PX = 1600
@@ -42,7 +42,7 @@ def read_upload(path: str, name: str, upload_dir: Path) -> Picture:
     """
     file = Path(path).resolve()
     if not file.is_relative_to(upload_dir.resolve()):
-        raise PictureError("that file was not uploaded here; open the picture again")
+        raise ImageError("that file was not uploaded here; open the picture again")
     shown = Path(name).name or "picture"
     try:
         return Picture(shown, read_picture(file, shown))
@@ -61,12 +61,12 @@ def read_picture(path: Path, name: str) -> Image.Image:
       PictureError: with a sentence about this file.
     """
     if not path.is_file():
-        raise PictureError(f"'{name}' did not arrive; open it again")
+        raise ImageError(f"'{name}' did not arrive; open it again")
     try:
-        return open_picture(path.read_bytes())
-    except PictureError as error:
+        return open_image(path.read_bytes())
+    except ImageError as error:
         # Read as bytes the file has no name of its own; with its path the message would show where this server keeps uploads.
-        raise PictureError(str(error).replace("the picture", f"'{name}'", 1)) from None
+        raise ImageError(str(error).replace("the picture", f"'{name}'", 1)) from None
 
 
 def data_url(image: Image.Image, side_px: int = DISPLAY_SIDE_PX) -> str:

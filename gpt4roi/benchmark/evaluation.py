@@ -18,7 +18,7 @@ from gpt4roi.evaluation.model_predictor import ModelPredictor
 from gpt4roi.evaluation.option_scoring import OptionTokens, score_from_scratch, split_options
 from gpt4roi.evaluation.predictors import OptionScore
 from gpt4roi.evaluation.tasks.vcr import vcr_question
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 
 # Made up, in VCR's lengths: an answer has 7.5 words on average, a rationale 16 (arXiv:1811.10830, section 3).
@@ -37,8 +37,8 @@ RATIONALES = (
 )
 
 
-def vcr_shaped_items(picture: Path, image_size_wh: tuple[int, int], seed: int) -> list[Item]:
-    """The two questions of one VCR annotation about four people, with the whole picture as first region."""
+def vcr_shaped_items(image: Path, image_size_wh: tuple[int, int], seed: int) -> list[Item]:
+    """The two questions of one VCR annotation about four people, with the whole image as first region."""
     generator = np.random.default_rng(seed)
     width, height = image_size_wh
     corners = generator.uniform(0, 0.5, (4, 2)) * (width, height)
@@ -49,7 +49,7 @@ def vcr_shaped_items(picture: Path, image_size_wh: tuple[int, int], seed: int) -
         Item(
             id=f"{seed}:{part}",
             question=vcr_question(QUESTION, ["person"] * 4, lines=lines),
-            image=picture,
+            image=image,
             boxes_xyxy=((0.0, 0.0, float(width), float(height)), *boxes),
             wants="options",
             options=options,
@@ -61,7 +61,7 @@ def vcr_shaped_items(picture: Path, image_size_wh: tuple[int, int], seed: int) -
 
 @torch.inference_mode()
 def run(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, num_items: int = 8, seed: int = 0) -> dict[str, Any]:
-    """Score VCR-shaped annotations (4 answers + 4 rationales) both ways, each with a picture of its own.
+    """Score VCR-shaped annotations (4 answers + 4 rationales) both ways, each with an image of its own.
 
     Returns:
       {"num_items", "options_per_item", "shared_s", "scratch_s" (median seconds an annotation), "ratio", "max_score_difference"
@@ -103,7 +103,7 @@ def run(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, num
 
 
 def from_scratch(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, item: Item) -> list[OptionScore]:
-    """Every option as a prompt of its own: picture read, encoded and answered anew, as a plain loop would."""
+    """Every option as a prompt of its own: image read, encoded and answered anew, as a plain loop would."""
     numbered = {index + 1: box for index, box in enumerate(item.boxes_xyxy)}
     encoded = [
         processor.encode([Turn("user", item.question), Turn("assistant", option)], has_image=True, known_numbers=list(numbered))
@@ -112,9 +112,9 @@ def from_scratch(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProce
     tokens = split_options([one.input_ids for one in encoded], [one.trained for one in encoded])
     scores: list[OptionScore] = []
     for option in tokens.options:
-        picture = open_picture(str(item.image))
-        pixels = processor.image_processor(picture)[None].to(model.device, model.dtype)
-        rows = processor.region_boxes(numbered, encoded[0].region_numbers, picture.size).to(model.device)
+        image = open_image(str(item.image))
+        pixels = processor.image_processor(image)[None].to(model.device, model.dtype)
+        rows = processor.region_boxes(numbered, encoded[0].region_numbers, image.size).to(model.device)
         scores += score_from_scratch(model, OptionTokens(tokens.prefix, [option]), pixels, [rows])
     return scores
 

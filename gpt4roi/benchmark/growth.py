@@ -1,11 +1,11 @@
-"""How cost grows with boxes, turns and picture size."""
+"""How cost grows with boxes, turns and image size."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.benchmark.measures import random_picture, uncached_engine
+from gpt4roi.benchmark.measures import random_image, uncached_engine
 from gpt4roi.benchmark.timing import seconds
 from gpt4roi.chat import RegionChat
 from gpt4roi.errors import UserError
@@ -14,7 +14,7 @@ BOX_COUNTS, TURNS, SIDES = (1, 2, 5, 10, 20, 40), 8, (256, 512, 1024, 2048, 4096
 
 
 def growth(chat: RegionChat) -> dict[str, Any]:
-    """Seconds to the first token by number of boxes and by turn, with and without caches; seconds to take a picture by its side."""
+    """Seconds to the first token by number of boxes and by turn, with and without caches; seconds to take an image by its side."""
     without = uncached_engine(chat)
     result: dict[str, Any] = {"boxes": [], "turns": [], "sides": []}
     for count in BOX_COUNTS:
@@ -22,7 +22,7 @@ def growth(chat: RegionChat) -> dict[str, Any]:
         for name, engine in (("ours", chat.engine), ("without caches", without)):
             engine.clear_caches()
             session = RegionChat(chat.model, chat.processor, engine)
-            session.set_image(random_picture(count))
+            session.set_image(random_image(count))
             for index in range(count):
                 session.add_region((10 + index, 10, 200 + index, 300))
             session.ask("Hello", 1)
@@ -32,15 +32,15 @@ def growth(chat: RegionChat) -> dict[str, Any]:
     sessions = {}
     for name, engine in (("ours", chat.engine), ("without caches", without)):
         sessions[name] = RegionChat(chat.model, chat.processor, engine)
-        sessions[name].set_image(random_picture(99))
+        sessions[name].set_image(random_image(99))
         sessions[name].add_region((40, 40, 300, 300))
     for turn in range(1, TURNS + 1):
         result["turns"].append(
             {"turn": turn, **{name: one.ask("What is <region1>?", 12).timings["first_token_s"] for name, one in sessions.items()}}
         )
     for side in SIDES:
-        session, picture = chat.new_session(), random_picture(side, (side, side))
-        taken = seconds(lambda session=session, picture=picture: session.set_image(picture))  # type: ignore[misc]
+        session, image = chat.new_session(), random_image(side, (side, side))
+        taken = seconds(lambda session=session, image=image: session.set_image(image))  # type: ignore[misc]
         session.add_region((10, 10, 200, 200))
         result["sides"].append(
             {"side": side, "set_image": taken, "first question": session.ask("What is <region1>?", 1).timings["first_token_s"]}

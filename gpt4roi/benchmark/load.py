@@ -28,13 +28,13 @@ PAINTS = ("red", "blue", "yellow", "green", "white", "black", "orange", "hotpink
 def two_coloured(index: int) -> Image.Image:
     """160 x 120, two thirds of one paint beside a third of another: no two of the first 16 are alike, nor should their answers be."""
     first, second = PAINTS[index % len(PAINTS)], PAINTS[(index + 1 + index // len(PAINTS)) % len(PAINTS)]
-    picture = Image.new("RGB", (160, 120), first)
-    picture.paste(second, (107, 0, 160, 120))
-    return picture
+    image = Image.new("RGB", (160, 120), first)
+    image.paste(second, (107, 0, 160, 120))
+    return image
 
 
 def body_of(index: int, tokens: int, model_name: str) -> bytes:
-    """A question of its own: client `index` has its own picture and box."""
+    """A question of its own: client `index` has its own image and box."""
     buffer = io.BytesIO()
     two_coloured(index).save(buffer, "JPEG")
     url = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

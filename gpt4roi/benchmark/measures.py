@@ -23,15 +23,15 @@ FIRST, FOLLOW_UP = "What is <region1>?", "Is it left of <region2>?"
 BOXES = ((40, 40, 300, 300), (310, 100, 600, 440))
 
 
-def random_picture(seed: int, size_wh: tuple[int, int] = (640, 480)) -> Image.Image:
-    """Noise: what a picture shows does not change what it costs."""
+def random_image(seed: int, size_wh: tuple[int, int] = (640, 480)) -> Image.Image:
+    """Noise: what an image shows does not change what it costs."""
     width, height = size_wh
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
 
 
 def uncached_engine(chat: RegionChat) -> Engine:
     """The same model and decoder, keeping nothing."""
-    engine = Engine(chat.model, chat.processor, EngineSettings("transformers", picture_bytes=0, region_bytes=0, prefix_bytes=0))
+    engine = Engine(chat.model, chat.processor, EngineSettings("transformers", image_bytes=0, region_bytes=0, prefix_bytes=0))
     engine.decoder = chat.engine.decoder
     return engine
 
@@ -48,25 +48,25 @@ def question(chat: RegionChat, repeats: int) -> dict[str, Any]:
         values.setdefault(name, []).append(value)
 
     for repeat in range(repeats + 1):
-        picture = random_picture(repeat)
+        image = random_image(repeat)
         measured: dict[str, float] = {}
         answer = ""
         for name, engine in (("ours", chat.engine), ("without caches", without)):
             engine.clear_caches()
             session = RegionChat(model, processor, engine)
-            session.set_image(picture)
+            session.set_image(image)
             for box in BOXES:
                 session.add_region(box)
             first = session.ask(FIRST, 8)
             answer = first.text
             measured[f"{name}, first"] = first.timings["first_token_s"]
             measured[f"{name}, follow-up"] = session.ask(FOLLOW_UP, 8).timings["first_token_s"]
-        # As the original works: picture, boxes and the whole conversation through the model, every turn.
+        # As the original works: image, boxes and the whole conversation through the model, every turn.
         turns = [Turn("user", FIRST), Turn("assistant", answer), Turn("user", FOLLOW_UP)]
         for name, conversation in (("first", turns[:1]), ("follow-up", turns)):
 
-            def everything(conversation: list[Turn] = conversation, picture: Image.Image = picture) -> None:
-                batch = processor(picture, conversation, list(BOXES), add_generation_prompt=True)
+            def everything(conversation: list[Turn] = conversation, image: Image.Image = image) -> None:
+                batch = processor(image, conversation, list(BOXES), add_generation_prompt=True)
                 model.generate(**batch.to(model.device), max_new_tokens=1, do_sample=False)
 
             measured[f"everything again, {name}"] = seconds(everything)
@@ -134,9 +134,9 @@ def prefill(chat: RegionChat, repeats: int, tokens: int = 300) -> dict[str, Any]
 
 
 def regions(chat: RegionChat, repeats: int) -> dict[str, Any]:
-    """Seconds for 1, 10 and 100 boxes on a kept picture, and for one box with the picture computed again."""
+    """Seconds for 1, 10 and 100 boxes on a kept image, and for one box with the image computed again."""
     model = chat.model
-    pixels = chat.processor.image_processor(random_picture(0))[None].to(model.device)
+    pixels = chat.processor.image_processor(random_image(0))[None].to(model.device)
     corners = np.random.default_rng(0).uniform(0, 0.5, (100, 2))
     boxes = torch.from_numpy(np.hstack([corners, corners + 0.4])).float()
 
@@ -149,7 +149,7 @@ def regions(chat: RegionChat, repeats: int) -> dict[str, Any]:
         return seconds(lambda: model.get_region_features(pixels, [boxes[:1]]))
 
     with torch.inference_mode():
-        features = model.get_picture_features(pixels)
+        features = model.get_image_features(pixels)
     works: dict[str, Callable[[], float]] = {f"{count} boxes": (lambda count=count: pool(count)) for count in (1, 10, 100)}  # type: ignore[misc]
     return {"seconds": alternate({**works, "1 box and its picture again": again}, repeats)}
 
@@ -178,11 +178,11 @@ def resident_bytes() -> int:
 
 
 def memory(chat: RegionChat, questions: int = 20) -> dict[str, Any]:
-    """Resident memory with the model loaded, and after questions about as many pictures."""
+    """Resident memory with the model loaded, and after questions about as many images."""
     before = resident_bytes()
     session = chat.new_session()
     for index in range(questions):
-        session.set_image(random_picture(index))
+        session.set_image(random_image(index))
         session.add_region(BOXES[0])
         session.ask(FIRST, 4)
     engine = chat.engine
@@ -191,7 +191,7 @@ def memory(chat: RegionChat, questions: int = 20) -> dict[str, Any]:
         "after_questions_mb": resident_bytes() >> 20,
         "questions": questions,
         "cache_mb": {
-            "pictures": round(engine.features.pictures.used_bytes / 2**20, 1),
+            "pictures": round(engine.features.images.used_bytes / 2**20, 1),
             "regions": round(engine.features.regions.used_bytes / 2**20, 3),
             "prefixes": round(engine.prefixes.used_bytes / 2**20, 1),
         },

@@ -1,7 +1,7 @@
 """Training speed on this machine: a plain loop against ours, alternating in one run, on the same samples.
 
 What trains: adapters of rank 32 in the language model, as in recipes/embedded/train_stage2.yaml, and the projector.
-Plain: float32, samples in random order padded to the longest of their batch, every picture decoded and put through the frozen tower
+Plain: float32, samples in random order padded to the longest of their batch, every image decoded and put through the frozen tower
 every time, logits at every position. Ours: batches by token budget, grouped by length, cached tower outputs, logits at trained places,
 bfloat16 where the processor has it, on a CPU the recipe's attention.
 """
@@ -42,7 +42,7 @@ EXCHANGES, SHARES = (1, 3, 11), (0.07, 0.21, 0.72)
 
 
 def make_samples(folder: Path, count: int, seed: int = 0) -> list[Sample]:
-    """Pictures of noise (640 x 480 JPEG) and conversations that are as long as the embedded recipe's: about 170 tokens of text, 17 to 280."""
+    """Images of noise (640 x 480 JPEG) and conversations that are as long as the embedded recipe's: about 170 tokens of text, 17 to 280."""
     rng = np.random.default_rng(seed)
     samples = []
     for index in range(count):
@@ -107,7 +107,7 @@ def run(
 
     Args:
       model: what is trained.
-      num_samples: pictures and conversations a pass.
+      num_samples: images and conversations a pass.
       batch_size: of the plain loop. tokens_per_batch: of ours.
       repeats: passes of each, alternating; medians are compared.
     Returns:

@@ -10,7 +10,7 @@ from gpt4roi.boxes import parse_box, validate_box
 from gpt4roi.commands.options import add_box_argument, add_model_arguments
 from gpt4roi.conversation import check_mentions
 from gpt4roi.errors import UserError
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 
 DEFAULT_NEW_TOKENS = 256
 TIMINGS = ("load_s", "vision_s", "first_token_s", "total_s", "new_tokens")
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     # Mistakes are said before the model is loaded.
     boxes = [parse_box(text) for text in args.box]
-    picture = open_picture(args.image)
-    checked = {number: validate_box(box, picture.size, f"<region{number}>") for number, box in enumerate(boxes, 1)}
+    image = open_image(args.image)
+    checked = {number: validate_box(box, image.size, f"<region{number}>") for number, box in enumerate(boxes, 1)}
     if not args.question.strip():
         raise UserError("the question is empty; type one")
     if args.max_new_tokens < 1:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from gpt4roi.commands.loading import load_chat
 
     chat, load_s = load_chat(args)
-    chat.set_image(picture)
+    chat.set_image(image)
     for box in checked.values():
         chat.add_region(box)
     if not args.json:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     answer = chat.ask(args.question, args.max_new_tokens)
     timings = {"load_s": load_s, **answer.timings}
-    width, height = picture.size
+    width, height = image.size
     record = {
         "answer": answer.text,
         "model": args.model or "embedded",

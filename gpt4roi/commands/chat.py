@@ -13,7 +13,7 @@ from gpt4roi.boxes import parse_box, validate_box
 from gpt4roi.commands.ask import DEFAULT_NEW_TOKENS
 from gpt4roi.commands.options import add_box_argument, add_model_arguments
 from gpt4roi.errors import UserError
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 
 if TYPE_CHECKING:
     from gpt4roi.chat import RegionChat
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if boxes and args.image is None:
         raise UserError("boxes need a picture; name it before --box")
     if args.image is not None:
-        size = open_picture(args.image).size
+        size = open_image(args.image).size
         for number, box in enumerate(boxes, 1):
             validate_box(box, size, f"<region{number}>")
 
@@ -144,9 +144,9 @@ class Terminal:
         if self.chat.last_answer is None:
             raise UserError("nothing has been answered yet")
         t = self.chat.last_answer.timings
-        picture = "0 ms (kept)" if t["picture_cached"] else f"{1000 * t['vision_s']:.0f} ms"
+        image = "0 ms (kept)" if t["image_cached"] else f"{1000 * t['vision_s']:.0f} ms"
         print(
-            f"picture {picture}, prefix {t['reused_tokens']:.0f} of {t['prompt_tokens']:.0f} tokens reused, "
+            f"picture {image}, prefix {t['reused_tokens']:.0f} of {t['prompt_tokens']:.0f} tokens reused, "
             f"first word after {1000 * t['first_token_s']:.0f} ms, {t['new_tokens']:.0f} tokens in {t['total_s']:.2f} s"
         )
 

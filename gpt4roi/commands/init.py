@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+")
 WEIGHTS = (".safetensors", ".bin")
 # Recipes travel with a clone, not with a wheel; other files are given by their path.
-RECIPES = Path(__file__).parents[1] / "configs" / "model"
+RECIPES = Path(__file__).parents[2] / "configs" / "model"
 
 
 def recipe_names() -> list[str]:

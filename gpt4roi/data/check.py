@@ -45,7 +45,7 @@ class CheckReport:
 
 
 def check_file(path: Path, images: Path | None = None) -> CheckReport:
-    """Look at every line and every picture of a file in our format.
+    """Look at every line and every image of a file in our format.
 
     Args:
       images: the folder that the records' `image` is relative to; the file's own if not given.
@@ -54,7 +54,7 @@ def check_file(path: Path, images: Path | None = None) -> CheckReport:
     """
     folder = path.parent if images is None else images
     report = CheckReport(path)
-    pictures: dict[Path, tuple[int, int] | str] = {}
+    sizes: dict[Path, tuple[int, int] | str] = {}
     seen: dict[str, int] = {}
     usable: list[tuple[Sample, tuple[int, int] | None]] = []
     for line_number, text in lines(path):
@@ -68,7 +68,7 @@ def check_file(path: Path, images: Path | None = None) -> CheckReport:
         problems = record_problems(record)
         report.problems += [(line_number, problem) for problem in problems]
         image = folder / record["image"] if isinstance(record, dict) and isinstance(record.get("image"), str) and record["image"] else None
-        size = _picture_size(image, pictures, line_number, report)
+        size = _image_size(image, sizes, line_number, report)
         if problems:
             continue
         first = seen.setdefault(json.dumps(record, sort_keys=True), line_number)
@@ -81,25 +81,25 @@ def check_file(path: Path, images: Path | None = None) -> CheckReport:
     if not report.num_records:
         report.problems.append((1, "the file has no records"))
     report.totals, report.histograms = _summary(usable)
-    report.totals["pictures"] = len(pictures)
+    report.totals["pictures"] = len(sizes)
     return report
 
 
-def _picture_size(
-    image: Path | None, pictures: dict[Path, tuple[int, int] | str], line_number: int, report: CheckReport
+def _image_size(
+    image: Path | None, sizes: dict[Path, tuple[int, int] | str], line_number: int, report: CheckReport
 ) -> tuple[int, int] | None:
-    """Upright size, or None after noting what is wrong; every picture is opened once."""
+    """Upright size, or None after noting what is wrong; every image is opened once."""
     if image is None:
         return None
-    if image not in pictures:
+    if image not in sizes:
         problem = image_problem(image)
         if problem is None:
             with Image.open(image) as opened:
-                pictures[image] = upright_size_wh(opened)
+                sizes[image] = upright_size_wh(opened)
         else:
             kind, text = problem
-            pictures[image] = f"the picture {image} is {kind}" + (f": {text}" if text else "")
-    found = pictures[image]
+            sizes[image] = f"the picture {image} is {kind}" + (f": {text}" if text else "")
+    found = sizes[image]
     if isinstance(found, str):
         report.problems.append((line_number, found))
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt4roi.data.coco_file import CocoFile, picture_path
+from gpt4roi.data.coco_file import CocoFile, image_path
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, shuffled_chunks
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.label_questions import LABEL_ROLES, questions_about_labels
@@ -28,10 +28,10 @@ def read_coco_detection(
 
     Args:
       annotations: `instances_train2017.json` or the like.
-      images: folder of the pictures.
+      images: folder of the images.
       seed: of the order of the boxes.
       min_side: boxes with a shorter side, in pixels, are left out, as in the published stage 1; crowds always are.
-      max_regions: a picture with more boxes becomes several samples.
+      max_regions: an image with more boxes becomes several samples.
       roles: which questions are asked, see `label_questions`.
     """
     unknown = [role for role in roles if role not in LABEL_ROLES]
@@ -49,7 +49,7 @@ def read_coco_detection(
         for part, chunk in enumerate(shuffled_chunks(regions, max_regions, seed, image_id)):
             sample_id = f"{file.path.stem}:{image_id}:{part}"
             exchanges = questions_about_labels(chunk, roles, size, names, seed, sample_id)
-            path = picture_path(folder, image["file_name"])
+            path = image_path(folder, image["file_name"])
             samples.append(dialogue_sample(path, chunk, exchanges, sample_id=sample_id, image_size_wh=size, seed=seed))
     return samples
 

@@ -1,4 +1,4 @@
-"""The part of COCO-style json files that several data sets share: load, index by picture, boxes in our form."""
+"""The part of COCO-style json files that several data sets share: load, index by image, boxes in our form."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CocoFile:
         if not isinstance(content.get("annotations"), list):
             raise DataError('has no "annotations"; is it a test or image-info file?', path)
         for image in content["images"]:
-            # LVIS v1 names its pictures by address alone: `http://images.cocodataset.org/train2017/000000000009.jpg`.
+            # LVIS v1 names its images by address alone: `http://images.cocodataset.org/train2017/000000000009.jpg`.
             if isinstance(image, dict) and "file_name" not in image and "coco_url" in image:
                 image["file_name"] = str(image["coco_url"]).rsplit("/", 1)[-1]
         keys: dict[str, tuple[str, ...]] = {"images": ("id", "file_name"), "annotations": ("image_id", "bbox")}
@@ -78,7 +78,7 @@ class CocoFile:
     def boxes(
         self, image: Mapping[str, Any], left_out: Counter[str], *, min_side: float = MIN_SIDE_PX
     ) -> Iterator[tuple[Box, dict[str, Any]]]:
-        """(box x0, y0, x1, y1 in pixels clipped to the picture, annotation) of what is neither a crowd nor too small."""
+        """(box x0, y0, x1, y1 in pixels clipped to the image, annotation) of what is neither a crowd nor too small."""
         size = self.size_wh(image)
         for annotation in self.annotations[image["id"]]:
             try:
@@ -94,8 +94,8 @@ class CocoFile:
                 yield box, annotation
 
 
-def picture_path(images: Path, file_name: str) -> Path:
-    """`COCO_train2014_000000000009.jpg` or `000000000009.jpg`, whichever the folder has: COCO 2014 and 2017 name the same picture so."""
+def image_path(images: Path, file_name: str) -> Path:
+    """`COCO_train2014_000000000009.jpg` or `000000000009.jpg`, whichever the folder has: COCO 2014 and 2017 name the same image so."""
     path = images / file_name
     stripped = images / Path(file_name).name.rsplit("_", 1)[-1]
     return stripped if stripped != path and stripped.is_file() and not path.is_file() else path

@@ -30,7 +30,7 @@ class Processor(Protocol):
 
 
 def sample_boxes(sample: Sample) -> np.ndarray:
-    """float64[N, 4], row i = region number i + 1, pixels of the original picture."""
+    """float64[N, 4], row i = region number i + 1, pixels of the original image."""
     return as_boxes([region.box_xyxy for region in sample.regions])
 
 
@@ -43,7 +43,7 @@ class RegionDataset(Dataset[Sample]):
     Args:
       samples: a `Mixture`, or any sequence of samples.
       processor: counts tokens; see `Processor`.
-      max_length: most tokens of a sample, picture included; None = no limit.
+      max_length: most tokens of a sample, image included; None = no limit.
     """
 
     def __init__(self, samples: Sequence[Sample], processor: Processor, max_length: int | None = None) -> None:
@@ -79,13 +79,13 @@ class RegionDataset(Dataset[Sample]):
         return fitted
 
     def count_tokens(self, sample: Sample) -> int:
-        """Tokens of one sample, its picture's placeholders included."""
+        """Tokens of one sample, its image's placeholders included."""
         numbers = range(1, len(sample.regions) + 1)
         encoded = self.processor.encode(list(sample.conversation), has_image=sample.image is not None, known_numbers=numbers)
         return len(encoded.input_ids)
 
     def scan(self, limit: int | None = None) -> TruncationReport:
-        """What would be shortened or left out, of the first `limit` samples of this epoch, without opening a picture."""
+        """What would be shortened or left out, of the first `limit` samples of this epoch, without opening an image."""
         report = TruncationReport(self.max_length)
         for index in range(len(self) if limit is None else min(limit, len(self))):
             self._fitted(self.samples[index], report)

@@ -47,7 +47,7 @@ def colour_fractions(rgb: np.ndarray, box_xyxy: tuple[float, float, float, float
 
     Args:
       rgb: uint8[H, W, 3].
-      box_xyxy: pixels of that picture; at least one pixel is taken.
+      box_xyxy: pixels of that image; at least one pixel is taken.
     """
     height, width = rgb.shape[:2]
     x0, y0 = min(int(box_xyxy[0]), width - 1), min(int(box_xyxy[1]), height - 1)

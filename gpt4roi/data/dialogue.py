@@ -47,9 +47,9 @@ def dialogue_sample(
 def usable_box(
     box_xyxy: Sequence[float], image_size_wh: tuple[int, int] | None, min_side: float = MIN_SIDE_PX
 ) -> tuple[float, float, float, float] | None:
-    """The box in pixels clipped to the picture; None if less than `min_side` pixels of width or height are left.
+    """The box in pixels clipped to the image; None if less than `min_side` pixels of width or height are left.
 
-    Published files hold boxes that leave their picture (Visual Genome) or have no area; a reader counts them as left out.
+    Published files hold boxes that leave their image (Visual Genome) or have no area; a reader counts them as left out.
     """
     x0, y0, x1, y1 = (float(value) for value in box_xyxy)
     if image_size_wh is not None:

@@ -49,9 +49,9 @@ def read_flickr30k_entities(
 
     Args:
       annotations: MDETR's json, or the original `Annotations` folder.
-      images: folder of the pictures.
+      images: folder of the images.
       sentences: the original `Sentences` folder; the one beside `Annotations` if not given.
-      split_file: the original `train.txt` (picture numbers, one a line); all pictures if not given. Only for the original form.
+      split_file: the original `train.txt` (image numbers, one a line); all images if not given. Only for the original form.
       seed: of the order of the boxes.
       max_regions: captions with more boxes become several samples.
     """
@@ -67,11 +67,11 @@ def read_flickr30k_entities(
         # Regions travel with their phrases: the reference once shuffled one without the other.
         for part, chunk in enumerate(shuffled_chunks(caption.regions, max_regions, seed, caption.key)):
             numbers = tuple(range(1, len(chunk) + 1))
-            exchanges = [(Question("describe_picture", numbers), caption.text)]
+            exchanges = [(Question("describe_image", numbers), caption.text)]
             exchanges += [(Question("phrase", (number,)), str(chunk[number - 1].label)) for number in numbers]
             sample_id = f"flickr30k:{caption.key}:{part}"
-            picture = folder / caption.image
-            samples.append(dialogue_sample(picture, chunk, exchanges, sample_id=sample_id, image_size_wh=caption.size_wh, seed=seed))
+            image = folder / caption.image
+            samples.append(dialogue_sample(image, chunk, exchanges, sample_id=sample_id, image_size_wh=caption.size_wh, seed=seed))
     return samples
 
 
@@ -117,7 +117,7 @@ def _tidy(text: str) -> str:
 def read_entity_boxes(
     path: Path, left_out: Counter[str]
 ) -> tuple[str, tuple[int, int], dict[str, list[tuple[float, float, float, float]]]]:
-    """One file of `Annotations`: picture name, its size, and the boxes of each entity in pixels; scenes have none.
+    """One file of `Annotations`: image name, its size, and the boxes of each entity in pixels; scenes have none.
 
     The files' corners are used as they stand, as in the authors' own code.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from gpt4roi.conversation import STYLES, render
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.sample import Region, Sample
-from gpt4roi.images import PictureError, open_picture
+from gpt4roi.images import ImageError, open_image
 
 # BGR, told apart on photographs and on each other.
 COLOURS_BGR = ((60, 60, 230), (60, 190, 60), (230, 130, 40), (30, 180, 240), (200, 60, 200), (200, 200, 40), (40, 110, 250), (140, 60, 120))
@@ -31,11 +31,11 @@ figure img{max-width:100%}.text{flex:1 1 24rem;min-width:0}pre{white-space:pre-w
 
 
 def draw_regions(rgb: np.ndarray, regions: Sequence[Region], numbers: Sequence[int] | None = None) -> np.ndarray:
-    """The picture with every box and its number.
+    """The image with every box and its number.
 
     Args:
       rgb: uint8[H, W, 3].
-      regions: boxes in pixels of this picture.
+      regions: boxes in pixels of this image.
       numbers: region numbers; from 1 if not given.
     Returns:
       uint8[H, W, 3], a copy.
@@ -49,7 +49,7 @@ def draw_regions(rgb: np.ndarray, regions: Sequence[Region], numbers: Sequence[i
         x0, y0, x1, y1 = (round(value) for value in region.box_xyxy)
         cv2.rectangle(drawn, (x0, y0), (x1, y1), colour, thickness)
         (width, height), baseline = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-        # Inside the top left corner, moved into the picture for boxes at its edge.
+        # Inside the top left corner, moved into the image for boxes at its edge.
         left = min(max(x0, 0), max(0, drawn.shape[1] - width - 4))
         top = min(max(y0, 0), max(0, drawn.shape[0] - height - baseline - 4))
         cv2.rectangle(drawn, (left, top), (left + width + 4, top + height + baseline + 4), colour, -1)
@@ -59,18 +59,18 @@ def draw_regions(rgb: np.ndarray, regions: Sequence[Region], numbers: Sequence[i
     return drawn
 
 
-def picture_html(sample: Sample) -> str:
-    """The picture, at most LONG_SIDE_PX on its long side, as an `img` with its data inside; or what is wrong with it."""
+def image_html(sample: Sample) -> str:
+    """The image, at most LONG_SIDE_PX on its long side, as an `img` with its data inside; or what is wrong with it."""
     if sample.image is None:
         return "<p class=key>text only</p>"
     try:
-        picture = open_picture(sample.image)
-    except PictureError as error:
+        image = open_image(sample.image)
+    except ImageError as error:
         return f"<p class=problem>{html.escape(str(error))}</p>"
-    scale = min(1.0, LONG_SIDE_PX / max(picture.size))
-    width, height = (max(1, round(side * scale)) for side in picture.size)
-    regions = [Region(_scaled(region.box_xyxy, width / picture.width, height / picture.height)) for region in sample.regions]
-    drawn = draw_regions(np.asarray(picture.resize((width, height))), regions)
+    scale = min(1.0, LONG_SIDE_PX / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    regions = [Region(_scaled(region.box_xyxy, width / image.width, height / image.height)) for region in sample.regions]
+    drawn = draw_regions(np.asarray(image.resize((width, height))), regions)
     is_written, buffer = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not is_written:
         raise DataError("the drawn picture could not be encoded as JPEG", sample.image)
@@ -141,7 +141,7 @@ def page_html(samples: Sequence[Sample], title: str, processor: Any | None = Non
         except ValueError as error:
             text = f"<p class=problem>{html.escape(str(error))}</p>"
         articles.append(
-            f"<article><figure>{picture_html(sample)}<figcaption class=key>{html.escape(labels)}</figcaption></figure>"
+            f"<article><figure>{image_html(sample)}<figcaption class=key>{html.escape(labels)}</figcaption></figure>"
             f"<div class=text>{heading}{text}</div></article>"
         )
     legend = "<span class=trained>trained</span> <span class=region>region features</span> <span class=image>picture features</span>"

@@ -1,4 +1,4 @@
-"""Every picture looked at before training starts: what is missing or broken is told all at once."""
+"""Every image looked at before training starts: what is missing or broken is told all at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpt4roi.data.errors import DataError
 from gpt4roi.data.sample import Sample
 from gpt4roi.images import MAX_PIXELS
 
-# A picture whose real size differs from the annotated one has every box in the wrong place.
+# An image whose real size differs from the annotated one has every box in the wrong place.
 PROBLEM_KINDS = ("missing", "broken", "other size")
 NUM_EXAMPLES = 3
 EXIF_ORIENTATION = 0x0112
@@ -22,7 +22,7 @@ EXIF_ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What was found. `problems`: picture → (kind, explanation), in order of first use; `num_samples`: samples that use one of them."""
+    """What was found. `problems`: image → (kind, explanation), in order of first use; `num_samples`: samples that use one of them."""
 
     num_images: int
     num_samples: int
@@ -52,7 +52,7 @@ class ImageReport:
             raise DataError(f"{self}. Put them in place, or continue without them (--skip-broken)")
 
     def without_broken(self, samples: Sequence[Sample]) -> SampleList:
-        """The samples whose picture is usable, the others counted in `left_out`."""
+        """The samples whose image is usable, the others counted in `left_out`."""
         kept = SampleList((s for s in samples if s.image is None or s.image not in self.problems), getattr(samples, "left_out", None))
         if len(kept) < len(samples):
             kept.left_out["samples with a missing or broken picture"] += len(samples) - len(kept)
@@ -60,7 +60,7 @@ class ImageReport:
 
 
 def check_images(samples: Iterable[Sample], num_threads: int = 8) -> ImageReport:
-    """Open and decode every picture once.
+    """Open and decode every image once.
 
     JPEGs are decoded at an eighth of their size, which reads the whole file (a cut download is found) at a fraction of the cost.
     """
@@ -77,7 +77,7 @@ def check_images(samples: Iterable[Sample], num_threads: int = 8) -> ImageReport
 
 
 def image_problem(path: Path, image_size_wh: tuple[int, int] | None = None) -> tuple[str, str] | None:
-    """(kind, explanation) of what is wrong with one picture, or None."""
+    """(kind, explanation) of what is wrong with one image, or None."""
     if not path.is_file():
         return "missing", ""
     try:
@@ -98,6 +98,6 @@ def image_problem(path: Path, image_size_wh: tuple[int, int] | None = None) -> t
 
 
 def upright_size_wh(image: Image.Image) -> tuple[int, int]:
-    """Width and height as people see the picture and as the processor opens it, EXIF orientation applied; nothing is decoded."""
+    """Width and height as people see the image and as the processor opens it, EXIF orientation applied; nothing is decoded."""
     sideways = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (image.height, image.width) if sideways else (image.width, image.height)

@@ -1,4 +1,4 @@
-"""Label files of common tools to labelled pictures, and those to samples in our format.
+"""Label files of common tools to labelled images, and those to samples in our format.
 
 `supervision` reads YOLO, VOC and LabelMe, file by file: its loaders for whole data sets keep a full-size mask of every polygon in memory
 and cannot say which file was wrong. COCO is read by the reader that training uses.
@@ -24,13 +24,13 @@ from gpt4roi.data.coco_file import CocoFile, load_json
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, shuffled_chunks
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.label_files import (
-    PICTURE_SUFFIXES,
-    LabelledPicture,
+    IMAGE_SUFFIXES,
+    LabelledImage,
     Losses,
     Source,
-    find_picture,
+    find_image,
+    image_size_wh,
     label_files,
-    picture_size_wh,
     usable_regions,
 )
 from gpt4roi.data.label_questions import questions_about_labels
@@ -49,47 +49,47 @@ CSV_CORNERS = (
 CSV_IMAGE = ("image", "filename", "file_name", "image_path", "path", "image_id")
 CSV_LABEL = ("label", "class", "class_name", "name", "category", "caption", "description")
 
-Importer = Callable[[Source, Losses], Iterator[LabelledPicture]]
+Importer = Callable[[Source, Losses], Iterator[LabelledImage]]
 
 
-def import_coco(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
+def import_coco(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     file = CocoFile(source.annotations, needs={"annotations": ("category_id",)})
     for image in file.images.values():
-        path = find_picture(source.images, image["file_name"], Path(image["file_name"]).stem, losses)
+        path = find_image(source.images, image["file_name"], Path(image["file_name"]).stem, losses)
         if path is not None:
             regions = [Region(box, file.name(annotation)) for box, annotation in file.boxes(image, losses.left_out)]
-            yield LabelledPicture(path, file.size_wh(image) or picture_size_wh(path), regions)
+            yield LabelledImage(path, file.size_wh(image) or image_size_wh(path), regions)
 
 
-def import_voc(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
+def import_voc(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     detections_from_xml_obj = _supervision("pascal_voc").detections_from_xml_obj
     for path in label_files(source.annotations, ".xml"):
         try:
             root = ElementTree.parse(path).getroot()
         except ElementTree.ParseError as error:
             raise DataError(f"not XML: {error}", path) from error
-        image = find_picture(source.images, root.findtext("filename") or path.stem, path.stem, losses)
+        image = find_image(source.images, root.findtext("filename") or path.stem, path.stem, losses)
         if image is None:
             continue
-        size = picture_size_wh(image)
+        size = image_size_wh(image)
         try:
             detections, classes = detections_from_xml_obj(root, [], size)
         except ValueError as error:
             raise DataError(str(error), path) from error
         labels = [classes[index] for index in detections.class_id]
-        yield LabelledPicture(image, size, usable_regions(detections.xyxy.tolist(), labels, size, losses))
+        yield LabelledImage(image, size, usable_regions(detections.xyxy.tolist(), labels, size, losses))
 
 
-def import_yolo(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
+def import_yolo(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     yolo_annotations_to_detections = _supervision("yolo").yolo_annotations_to_detections
     names = yolo_names(source)
     for path in label_files(source.annotations, ".txt"):
         if path.name in YOLO_NAME_FILES:
             continue
-        image = find_picture(source.images, path.stem, path.stem, losses)
+        image = find_image(source.images, path.stem, path.stem, losses)
         if image is None:
             continue
-        size = picture_size_wh(image)
+        size = image_size_wh(image)
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         try:
             detections = yolo_annotations_to_detections(lines, size, with_masks=False)
@@ -99,7 +99,7 @@ def import_yolo(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
         unknown = [index for index in indices if index not in names]
         if unknown:
             raise DataError(f"class {unknown[0]} has no name; the names are numbered {min(names)} to {max(names)}", path)
-        yield LabelledPicture(image, size, usable_regions(detections.xyxy.tolist(), [names[index] for index in indices], size, losses))
+        yield LabelledImage(image, size, usable_regions(detections.xyxy.tolist(), [names[index] for index in indices], size, losses))
 
 
 def yolo_names(source: Source) -> dict[int, str]:
@@ -122,16 +122,16 @@ def yolo_names(source: Source) -> dict[int, str]:
         raise DataError(f'has no usable "names" ({error})', path) from error
 
 
-def import_labelme(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
+def import_labelme(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     labelme = _supervision("labelme")
     for path in label_files(source.annotations, ".json"):
         content = load_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             raise DataError('a LabelMe file is an object with "shapes"', path)
-        image = find_picture(source.images, str(content.get("imagePath") or path.stem), path.stem, losses)
+        image = find_image(source.images, str(content.get("imagePath") or path.stem), path.stem, losses)
         if image is None:
             continue
-        size = picture_size_wh(image)
+        size = image_size_wh(image)
         usable = [shape for shape in content["shapes"] if shape.get("shape_type", "polygon") in labelme.SUPPORTED_SHAPE_TYPES]
         losses.left_out["shapes that are neither rectangle nor polygon"] += len(content["shapes"]) - len(usable)
         classes = sorted({str(shape.get("label")) for shape in usable})
@@ -144,27 +144,27 @@ def import_labelme(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
         except (ValueError, KeyError) as error:
             raise DataError(str(error), path) from error
         labels = [] if detections.class_id is None else [classes[index] for index in detections.class_id]
-        yield LabelledPicture(image, size, usable_regions(detections.xyxy.tolist(), labels, size, losses))
+        yield LabelledImage(image, size, usable_regions(detections.xyxy.tolist(), labels, size, losses))
 
 
-def import_labelstudio(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
-    """Label Studio's JSON export; boxes and polygons are in percent of the picture. Cancelled annotations are left out."""
+def import_labelstudio(source: Source, losses: Losses) -> Iterator[LabelledImage]:
+    """Label Studio's JSON export; boxes and polygons are in percent of the image. Cancelled annotations are left out."""
     tasks = load_json(source.annotations)
     if not isinstance(tasks, list):
         raise DataError('a Label Studio export is a list of tasks with "data" and "annotations"', source.annotations)
     for position, task in enumerate(tasks):
         try:
             data = task["data"]
-            url = str(data.get("image") or next(value for value in data.values() if _is_picture_name(value)))
+            url = str(data.get("image") or next(value for value in data.values() if _is_image_name(value)))
             results = [result for one in task["annotations"] if not one.get("was_cancelled") for result in one["result"]]
         except (KeyError, TypeError, AttributeError, StopIteration) as error:
             where = f"record {position}"
             raise DataError('a task needs "data" with a picture and "annotations" with "result"', source.annotations, where) from error
         name = _url_file_name(url)
-        image = find_picture(source.images, name, _without_upload_prefix(name), losses)
+        image = find_image(source.images, name, _without_upload_prefix(name), losses)
         if image is None:
             continue
-        size = picture_size_wh(image)
+        size = image_size_wh(image)
         boxes, labels = [], []
         for result in results:
             value = result.get("value", {})
@@ -176,11 +176,11 @@ def import_labelstudio(source: Source, losses: Losses) -> Iterator[LabelledPictu
             xs, ys = [point[0] * size[0] / 100 for point in points], [point[1] * size[1] / 100 for point in points]
             boxes.append([min(xs), min(ys), max(xs), max(ys)])
             labels.append(label)
-        yield LabelledPicture(image, size, usable_regions(boxes, labels, size, losses))
+        yield LabelledImage(image, size, usable_regions(boxes, labels, size, losses))
 
 
-def import_csv(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
-    """One box a line under a heading, see CSV_CORNERS. Lines of one picture need not be together."""
+def import_csv(source: Source, losses: Losses) -> Iterator[LabelledImage]:
+    """One box a line under a heading, see CSV_CORNERS. Lines of one image need not be together."""
     found: dict[str, list[tuple[list[float], str]]] = {}
     try:
         with open(source.annotations, encoding="utf-8-sig", newline="") as file:
@@ -196,16 +196,16 @@ def import_csv(source: Source, losses: Losses) -> Iterator[LabelledPicture]:
     except FileNotFoundError as error:
         raise DataError("there is no such file", source.annotations) from error
     for name, lines in found.items():
-        image = find_picture(source.images, name, Path(name).stem, losses)
+        image = find_image(source.images, name, Path(name).stem, losses)
         if image is None:
             continue
-        size = picture_size_wh(image)
+        size = image_size_wh(image)
         boxes = [to_pixels(box, size, source.space) for box, _ in lines]
-        yield LabelledPicture(image, size, usable_regions(boxes, [label for _, label in lines], size, losses))
+        yield LabelledImage(image, size, usable_regions(boxes, [label for _, label in lines], size, losses))
 
 
 def _csv_columns(fields: Sequence[str], path: Path) -> tuple[str, str, tuple[str, ...]]:
-    """The names of the columns for picture, label and the four corners."""
+    """The names of the columns for image, label and the four corners."""
     lower = {name.strip().lower(): name for name in fields}
     image = next((lower[name] for name in CSV_IMAGE if name in lower), None)
     label = next((lower[name] for name in CSV_LABEL if name in lower), None)
@@ -240,33 +240,33 @@ def import_samples(
     Args:
       format_name: a key of IMPORTERS.
       roles: keys of `label_questions.LABEL_ROLES` or `TEXT_ROLES`.
-      max_regions: a picture with more boxes becomes several samples.
+      max_regions: an image with more boxes becomes several samples.
       plain_words: class names are written with spaces for underscores.
-      skip_missing: go on without labels whose picture is not there; they are counted.
+      skip_missing: go on without labels whose image is not there; they are counted.
       seed: of the order of boxes and of templates.
     Raises:
-      DataError: the importer's own; missing pictures, all at once; or nothing usable was found.
+      DataError: the importer's own; missing images, all at once; or nothing usable was found.
     """
     losses = Losses()
-    pictures = list(IMPORTERS[format_name](source, losses))
+    images = list(IMPORTERS[format_name](source, losses))
     if losses.missing and not skip_missing:
         examples = ", ".join(losses.missing[:3])
         advice = "put them there, or go on without them (--skip-missing)"
         raise DataError(f"{len(losses.missing)} pictures are not in {source.images}, for example {examples}; {advice}", source.annotations)
     losses.left_out["pictures that are missing"] += len(losses.missing)
     if plain_words:
-        pictures = [LabelledPicture(p.image, p.image_size_wh, [_plain(region) for region in p.regions]) for p in pictures]
+        images = [LabelledImage(p.image, p.image_size_wh, [_plain(region) for region in p.regions]) for p in images]
     samples = SampleList(left_out=losses.left_out)
-    all_labels = sorted({str(region.label) for picture in pictures for region in picture.regions})
-    for picture in pictures:
-        size = picture.image_size_wh
-        if not picture.regions:
+    all_labels = sorted({str(region.label) for image in images for region in image.regions})
+    for image in images:
+        size = image.image_size_wh
+        if not image.regions:
             samples.left_out["pictures without a usable box"] += 1
-        for part, chunk in enumerate(shuffled_chunks(picture.regions, max_regions, seed, picture.image.name)):
-            sample_id = f"{picture.image.stem}:{part}"
+        for part, chunk in enumerate(shuffled_chunks(image.regions, max_regions, seed, image.image.name)):
+            sample_id = f"{image.image.stem}:{part}"
             exchanges = questions_about_labels(chunk, roles, size, all_labels, seed, sample_id)
             if exchanges:
-                samples.append(dialogue_sample(picture.image, chunk, exchanges, sample_id=sample_id, image_size_wh=size, seed=seed))
+                samples.append(dialogue_sample(image.image, chunk, exchanges, sample_id=sample_id, image_size_wh=size, seed=seed))
             else:
                 samples.left_out["pictures with too few boxes for the questions"] += 1
     samples.left_out += Counter()  # forgets reasons that did not occur
@@ -287,8 +287,8 @@ def _supervision(format_name: str) -> ModuleType:
         raise DataError(f"this format is read by the package supervision, which is missing ({error}); pip install supervision") from error
 
 
-def _is_picture_name(value: Any) -> bool:
-    return isinstance(value, str) and _url_file_name(value).lower().endswith(PICTURE_SUFFIXES)
+def _is_image_name(value: Any) -> bool:
+    return isinstance(value, str) and _url_file_name(value).lower().endswith(IMAGE_SUFFIXES)
 
 
 def _url_file_name(url: str) -> str:

@@ -44,7 +44,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def record_problems(record: Any) -> list[str]:
-    """Everything about one record that stops it from being used, as sentences; pictures are not opened."""
+    """Everything about one record that stops it from being used, as sentences; images are not opened."""
     if not isinstance(record, dict):
         return [f"a line is one JSON object; got {type(record).__name__}"]
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""What all importers share: the source, the labelled picture, finding the picture of a label file, and what went missing."""
+"""What all importers share: the source, the labelled image, finding the image of a label file, and what went missing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gpt4roi.data.errors import DataError
 from gpt4roi.data.images import upright_size_wh
 from gpt4roi.data.sample import Region
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
-class LabelledPicture:
-    """A picture with labelled boxes in its pixels; `image_size_wh` is its original size."""
+class LabelledImage:
+    """An image with labelled boxes in its pixels; `image_size_wh` is its original size."""
 
     image: Path
     image_size_wh: tuple[int, int]
@@ -39,7 +39,7 @@ class Source:
 
 @dataclass
 class Losses:
-    """What could not be used: counts by reason, and the pictures that are not there."""
+    """What could not be used: counts by reason, and the images that are not there."""
 
     left_out: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
@@ -53,18 +53,18 @@ def label_files(folder: Path, suffix: str) -> list[Path]:
     return files
 
 
-def find_picture(folder: Path, name: str, stem: str, losses: Losses) -> Path | None:
-    """The picture by the name in the label file, by that name without its folders, or by the label file's own stem; None is noted."""
+def find_image(folder: Path, name: str, stem: str, losses: Losses) -> Path | None:
+    """The image by the name in the label file, by that name without its folders, or by the label file's own stem; None is noted."""
     base = PureWindowsPath(name).name
     tries = [folder / name, folder / base, folder / stem]
-    tries += [folder / f"{one}{suffix}" for one in dict.fromkeys((base, stem)) for suffix in (*PICTURE_SUFFIXES, ".JPG", ".JPEG", ".PNG")]
-    found = next((path for path in tries if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()), None)
+    tries += [folder / f"{one}{suffix}" for one in dict.fromkeys((base, stem)) for suffix in (*IMAGE_SUFFIXES, ".JPG", ".JPEG", ".PNG")]
+    found = next((path for path in tries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()), None)
     if found is None:
         losses.missing.append(base)
     return found
 
 
-def picture_size_wh(path: Path) -> tuple[int, int]:
+def image_size_wh(path: Path) -> tuple[int, int]:
     """Upright width and height, nothing decoded."""
     try:
         with Image.open(path) as image:
@@ -74,7 +74,7 @@ def picture_size_wh(path: Path) -> tuple[int, int]:
 
 
 def usable_regions(boxes: Sequence[Sequence[float]], labels: Sequence[Any], size_wh: tuple[int, int], losses: Losses) -> list[Region]:
-    """Boxes in pixels with their labels as regions, clipped to the picture; those without area or label are counted."""
+    """Boxes in pixels with their labels as regions, clipped to the image; those without area or label are counted."""
     regions = []
     for box, label in zip(boxes, labels, strict=True):
         usable = usable_box(box, size_wh)

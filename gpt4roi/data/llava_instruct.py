@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gpt4roi.boxes import as_boxes
-from gpt4roi.data.coco_file import load_json, picture_path
+from gpt4roi.data.coco_file import image_path, load_json
 from gpt4roi.data.dialogue import SampleList, dialogue_sample
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.images import upright_size_wh
@@ -76,7 +76,7 @@ def read_llava_instruct(
         if not exchanges:
             samples.left_out["dialogues without an answer"] += 1
             continue
-        image = picture_path(folder, entry["image"]) if entry.get("image") else None
+        image = image_path(folder, entry["image"]) if entry.get("image") else None
         # Dialogues of one picture share its id in the published file, so the place in the file makes ours unique.
         sample_id = f"llava:{path.stem}:{position}"
         random = generator(seed, sample_id)

@@ -137,7 +137,7 @@ def _shares(weights: Sequence[float], length: int) -> list[int]:
 
 
 def estimated_length(sample: Sample) -> int:
-    """Tokens of text by a rule of thumb; the picture's own are the same for every sample and left out."""
+    """Tokens of text by a rule of thumb; the image's own are the same for every sample and left out."""
     characters = sum(len(turn.content) for turn in sample.conversation)
     mentions = sum(len(mentioned_numbers(turn.content)) for turn in sample.conversation)
     return characters // CHARACTERS_PER_TOKEN + mentions

@@ -40,7 +40,7 @@ ENTRY_KEYS = ("reader", "weight", "limit")
 
 @dataclass(frozen=True)
 class LoadedData:
-    """A mixture and how it came about: samples and left-out counts of each entry, and the pictures' report if they were looked at."""
+    """A mixture and how it came about: samples and left-out counts of each entry, and the images' report if they were looked at."""
 
     mixture: Mixture
     names: tuple[str, ...]
@@ -116,10 +116,10 @@ def load_mixture(
 
     Args:
       length: samples an epoch of a weighted mixture.
-      look_at_images: open every picture first and refuse missing or broken ones, all at once.
-      skip_broken: go on without the samples of such pictures; they are counted.
+      look_at_images: open every image first and refuse missing or broken ones, all at once.
+      skip_broken: go on without the samples of such images; they are counted.
     Raises:
-      DataError: see `load_entry`; and the report of unusable pictures.
+      DataError: see `load_entry`; and the report of unusable images.
     """
     if not entries:
         raise DataError("there is no data set; give at least one entry with a reader")

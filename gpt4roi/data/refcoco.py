@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.data.coco_file import Box, CocoFile, picture_path
+from gpt4roi.data.coco_file import Box, CocoFile, image_path
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, usable_box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.safe_pickle import load_pickle
@@ -35,7 +35,7 @@ def read_refcoco(
 
     Args:
       annotations: MDETR's json, or the original `refs(*).p`.
-      images: folder of the COCO train2014 pictures (or of train2017: the number alone is tried too).
+      images: folder of the COCO train2014 images (or of train2017: the number alone is tried too).
       dataset: refcoco, refcoco+ or refcocog; decides how is asked.
       instances: the original `instances.json`; the file beside `annotations` if not given. Only for `refs(*).p`.
       split: which part of `refs(*).p`; None = all. MDETR's files are split already.
@@ -54,9 +54,9 @@ def read_refcoco(
             samples.left_out[f"expressions under {min_words} words"] += 1
             continue
         question = Question(ROLES[dataset], tuple(range(1, len(regions) + 1)))
-        picture = picture_path(folder, image)
+        image_file = image_path(folder, image)
         sample_id = f"{dataset}:{path.stem}:{key}"
-        samples.append(dialogue_sample(picture, regions, [(question, text)], sample_id=sample_id, image_size_wh=size, seed=seed))
+        samples.append(dialogue_sample(image_file, regions, [(question, text)], sample_id=sample_id, image_size_wh=size, seed=seed))
     return samples
 
 
@@ -65,7 +65,7 @@ Expression = tuple[Any, str, tuple[int, int] | None, list[Region], str]
 
 def _mdetr_expressions(path: Path, samples: SampleList) -> Iterator[Expression]:
     file = CocoFile(path, needs={"images": ("caption",)})
-    # Every entry is looked up by its own id: entries of one picture follow each other with different captions.
+    # Every entry is looked up by its own id: entries of one image follow each other with different captions.
     for entry_id, image in file.images.items():
         regions = [Region(box, image["caption"]) for box, _ in file.boxes(image, samples.left_out)]
         if regions:

@@ -11,7 +11,7 @@ from gpt4roi.conversation import Turn
 
 @dataclass(frozen=True)
 class Region:
-    """A box on the original picture, `x0, y0, x1, y1` in its pixels, with an optional label."""
+    """A box on the original image, `x0, y0, x1, y1` in its pixels, with an optional label."""
 
     box_xyxy: tuple[float, float, float, float]
     label: str | None = None
@@ -19,7 +19,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, its numbered regions (region number = position + 1) and a conversation about them.
+    """An image, its numbered regions (region number = position + 1) and a conversation about them.
 
     `image` is None for plain text chat. `image_size_wh` is the original size where the reader knows it without decoding.
     `sample_id` is stable: the same record has the same id on every rank, run and machine.

@@ -1,4 +1,4 @@
-"""Splitting a file of our format so that no picture is on two sides."""
+"""Splitting a file of our format so that no image is on two sides."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def parse_parts(text: str) -> dict[str, float]:
     return {name: share / total for name, share in parts.items()}
 
 
-def split_by_picture(keys: Sequence[str], parts: Mapping[str, float], seed: int) -> list[str]:
+def split_by_image(keys: Sequence[str], parts: Mapping[str, float], seed: int) -> list[str]:
     """The part of every record.
 
     Args:
       keys: one a record; records with the same key stay together.
-      parts: name → share; every part gets a picture if there are enough.
-      seed: of the order in which pictures are dealt.
+      parts: name → share; every part gets an image if there are enough.
+      seed: of the order in which images are dealt.
     """
     sizes: dict[str, int] = {}
     for key in keys:
@@ -55,17 +55,17 @@ def split_by_picture(keys: Sequence[str], parts: Mapping[str, float], seed: int)
 def split_file(path: Path, output: Path, parts: Mapping[str, float], *, images: Path | None = None, seed: int = 0) -> dict[str, Path]:
     """Write `output/STEM.PART.jsonl` for every part; returns part → file.
 
-    The same picture under two names counts as one: it is known by its bytes where it can be read, else by its path. Text-only records are
+    The same image under two names counts as one: it is known by its bytes where it can be read, else by its path. Text-only records are
     known by themselves. `image` is rewritten so that it is right from the new file's folder, unless `images` is given.
 
     Raises:
-      DataError: unreadable file, or too few pictures.
+      DataError: unreadable file, or too few images.
     """
     folder = path.parent if images is None else images
     loaded = list(records(path))
     fingerprints: dict[str, str] = {}
-    keys = [_picture_key(record, line_number, folder, fingerprints) for line_number, record in loaded]
-    sides = split_by_picture(keys, parts, seed)
+    keys = [_image_key(record, line_number, folder, fingerprints) for line_number, record in loaded]
+    sides = split_by_image(keys, parts, seed)
     written = {}
     for name in parts:
         target = output / f"{path.stem}.{name}.jsonl"
@@ -75,7 +75,7 @@ def split_file(path: Path, output: Path, parts: Mapping[str, float], *, images: 
     return written
 
 
-def _picture_key(record: Any, line_number: int, folder: Path, fingerprints: dict[str, str]) -> str:
+def _image_key(record: Any, line_number: int, folder: Path, fingerprints: dict[str, str]) -> str:
     image = record.get("image") if isinstance(record, dict) else None
     if not isinstance(image, str):
         return f"line {line_number}"

@@ -131,7 +131,7 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "Name what makes {regions} recognisable among the rest.",
         ),
         # The whole picture, with regions marked in it.
-        "describe_picture": (
+        "describe_image": (
             "Describe the picture, in which {regions} are marked.",
             "I marked {regions}. What does the picture show?",
             "With {regions} in view, write one sentence about the picture.",

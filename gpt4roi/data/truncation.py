@@ -22,7 +22,7 @@ def fit_to_length(sample: Sample, count_tokens: Callable[[Sample], int], max_len
     numbers keep their boxes: regions that are no longer mentioned stay in the sample.
 
     Args:
-      count_tokens: tokens of a sample, picture included; longer conversations have more.
+      count_tokens: tokens of a sample, image included; longer conversations have more.
     Returns:
       (sample, number of turns dropped); (None, all turns) if not even the first answer fits.
     """

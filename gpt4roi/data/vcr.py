@@ -1,6 +1,6 @@
 """Visual Commonsense Reasoning: question, answer and rationale about numbered objects.
 
-Files (https://visualcommonsense.com): `train.jsonl`, and one metadata json a picture with `boxes` [x0, y0, x1, y1, score] in pixels.
+Files (https://visualcommonsense.com): `train.jsonl`, and one metadata json an image with `boxes` [x0, y0, x1, y1, score] in pixels.
 Only the tokenised fields are read: there a list of numbers is objects, counted from 0, and everything else is words, so "2 people"
 stays two people. Object i is <region i+1>.
 """
@@ -82,7 +82,7 @@ def read_vcr(
         raise DataError(f"introduce is 'mentioned' or 'all'; got '{introduce}'")
     path, folder = Path(annotations), Path(images)
     metadata_folder = Path(metadata) if metadata else folder
-    # Consecutive records share a picture: each metadata file is read about once, not once a record.
+    # Consecutive records share an image: each metadata file is read about once, not once a record.
     load = lru_cache(maxsize=64)(_load_metadata)
     samples = SampleList()
     for line_number, record in records(path):

@@ -25,11 +25,11 @@ def read_visual_genome(
     seed: int = 0,
     max_regions: int = 15,
 ) -> SampleList:
-    """Samples with at most `max_regions` described boxes; a picture with more becomes several samples.
+    """Samples with at most `max_regions` described boxes; an image with more becomes several samples.
 
     Args:
       annotations: GRiT's `train.json` or the original `region_descriptions.json` (told apart by content).
-      images: the folder with the pictures, or with `VG_100K` and `VG_100K_2`.
+      images: the folder with the images, or with `VG_100K` and `VG_100K_2`.
       image_data: the original `image_data.json`; the file beside `annotations` if not given. Only for the original form.
       seed: of the order of the boxes.
     """
@@ -37,10 +37,10 @@ def read_visual_genome(
     content = load_json(path)
     samples = SampleList()
     if isinstance(content, list):
-        pictures = _original_pictures(content, path, Path(image_data) if image_data else path.parent / "image_data.json", folder, samples)
+        labelled = _original_images(content, path, Path(image_data) if image_data else path.parent / "image_data.json", folder, samples)
     else:
-        pictures = _grit_pictures(content, path, folder, samples)
-    for image_id, image, size, regions in pictures:
+        labelled = _grit_images(content, path, folder, samples)
+    for image_id, image, size, regions in labelled:
         if not regions:
             samples.left_out["pictures without a usable box"] += 1
         for part, chunk in enumerate(shuffled_chunks(regions, max_regions, seed, image_id)):
@@ -51,17 +51,17 @@ def read_visual_genome(
     return samples
 
 
-Picture = tuple[Any, Path, tuple[int, int] | None, list[Region]]
+PreparedImage = tuple[Any, Path, tuple[int, int] | None, list[Region]]
 
 
-def _grit_pictures(content: Any, path: Path, folder: Path, samples: SampleList) -> Iterator[Picture]:
+def _grit_images(content: Any, path: Path, folder: Path, samples: SampleList) -> Iterator[PreparedImage]:
     file = CocoFile(path, needs={"annotations": ("caption",)}, content=content)
     for image_id, image in file.images.items():
         regions = [Region(box, annotation["caption"].strip()) for box, annotation in file.boxes(image, samples.left_out)]
-        yield image_id, vg_picture(folder, image["file_name"]), file.size_wh(image), [region for region in regions if region.label]
+        yield image_id, vg_image(folder, image["file_name"]), file.size_wh(image), [region for region in regions if region.label]
 
 
-def _original_pictures(content: list[Any], path: Path, image_data: Path, folder: Path, samples: SampleList) -> Iterator[Picture]:
+def _original_images(content: list[Any], path: Path, image_data: Path, folder: Path, samples: SampleList) -> Iterator[PreparedImage]:
     sizes: dict[Any, tuple[tuple[int, int], str]] = {}
     for position, entry in enumerate(load_json(image_data)):
         try:
@@ -83,17 +83,17 @@ def _original_pictures(content: list[Any], path: Path, image_data: Path, folder:
         size, url = sizes[image_id]
         regions = []
         for x0, y0, x1, y1, phrase in boxes:
-            # Some boxes of Visual Genome leave their picture or have no height.
+            # Some boxes of Visual Genome leave their image or have no height.
             box = usable_box((x0, y0, x1, y1), size)
             if box is None or not phrase:
                 samples.left_out["boxes without area inside the picture, or without words"] += 1
             else:
                 regions.append(Region(box, phrase))
-        yield image_id, vg_picture(folder, "/".join(url.split("/")[-2:])), size, regions
+        yield image_id, vg_image(folder, "/".join(url.split("/")[-2:])), size, regions
 
 
-def vg_picture(folder: Path, file_name: str) -> Path:
-    """The picture under `VG_100K`, `VG_100K_2`, or all in one folder, as people keep them."""
+def vg_image(folder: Path, file_name: str) -> Path:
+    """The image under `VG_100K`, `VG_100K_2`, or all in one folder, as people keep them."""
     name = Path(file_name).name
     places = [folder / file_name, folder / name, folder / "VG_100K" / name, folder / "VG_100K_2" / name]
     return next((place for place in places if place.is_file()), places[0])

@@ -52,14 +52,14 @@ class EngineSettings:
       LLaMA-shaped language models int8 on CPU and CUDA graphs on CUDA, else `transformers`.
     max_active: answers that are written at the same time. max_waiting: answers that may wait for a place.
     prefill_chunk: tokens of a new prompt between two steps of the others, so that nobody's answer stands still.
-    picture_bytes, region_bytes, prefix_bytes: budgets of the caches; 0 turns one off.
+    image_bytes, region_bytes, prefix_bytes: budgets of the caches; 0 turns one off.
     """
 
     precision: str | None = None
     max_active: int = 8
     max_waiting: int = 64
     prefill_chunk: int = 256
-    picture_bytes: int = 256 << 20
+    image_bytes: int = 256 << 20
     region_bytes: int = 16 << 20
     prefix_bytes: int = 256 << 20
 
@@ -94,7 +94,7 @@ class Engine:
         self.processor = processor
         self.settings = settings or EngineSettings()
         self.decoder = choose_decoder(model, self.settings.precision)
-        self.features = FeatureCache(model, self.settings.picture_bytes, self.settings.region_bytes)
+        self.features = FeatureCache(model, self.settings.image_bytes, self.settings.region_bytes)
         self.prefixes = PrefixCache(self.settings.prefix_bytes)
         self.end_ids = end_token_ids(model, processor)
         # Turns of a separated style end in text, not in a token.
@@ -168,7 +168,7 @@ class Engine:
             thread.join(timeout_s)
 
     def clear_caches(self) -> None:
-        """Forget every picture, region and prefix."""
+        """Forget every image, region and prefix."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
             self.features.clear()
@@ -247,7 +247,7 @@ class Engine:
         common = min(common, length - 1)
         capacity = length + generation.sampling.max_new_tokens
         one.state = self.decoder.new_state(capacity) if kept is None or not common else kept.fork(common, capacity)
-        features = self.features.picture(prompt, timings)
+        features = self.features.image(prompt, timings)
         regions = self.features.boxes(prompt, features, timings)
         ids = torch.tensor([prompt.input_ids], device=self.model.device)
         embeddings = self.model.embed(ids, features.image_features if features is not None else None, regions)

@@ -21,7 +21,7 @@ def common_length(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
 class PrefixCache:
     """States by what they were computed from.
 
-    A position's key is its token, or the picture or (picture, box) whose feature stands there: a moved region changes the key at its
+    A position's key is its token, or the image or (image, box) whose feature stands there: a moved region changes the key at its
     first mention, so everything before stays usable and nothing after is.
     """
 

@@ -1,6 +1,6 @@
-"""COCO average precision: pycocotools matches, we accumulate, so that the bootstrap over pictures needs no new matching.
+"""COCO average precision: pycocotools matches, we accumulate, so that the bootstrap over images needs no new matching.
 
-With every picture weighted once the numbers are COCOeval's own (a test holds them equal).
+With every image weighted once the numbers are COCOeval's own (a test holds them equal).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ AREAS = ("all", "small", "medium", "large")
 
 @dataclass(frozen=True)
 class Matches:
-    """Matches of one class in one area range, over all pictures, best score first.
+    """Matches of one class in one area range, over all images, best score first.
 
-    true, false: bool[T, D] per IoU threshold. picture: int[D]. num_references: int[N] per picture.
+    true, false: bool[T, D] per IoU threshold. image: int[D]. num_references: int[N] per image.
     """
 
     true: np.ndarray
     false: np.ndarray
-    picture: np.ndarray
+    image: np.ndarray
     num_references: np.ndarray
 
 
@@ -82,7 +82,7 @@ class AveragePrecision:
             evaluation.evaluate()
         self._thresholds = evaluation.params.iouThrs
         self._recalls = evaluation.params.recThrs
-        # evaluate() removes duplicates, so the order of pictures is the parameters'.
+        # evaluate() removes duplicates, so the order of images is the parameters'.
         self.image_ids = list(evaluation.params.imgIds)
         num_images, num_areas = len(self.image_ids), len(evaluation.params.areaRng)
         max_detections = evaluation.params.maxDets[-1]
@@ -98,7 +98,7 @@ class AveragePrecision:
         """float[T] mean over classes of average precision, in percent; NaN where no class has references.
 
         Args:
-          weights: int[N], how often each picture counts.
+          weights: int[N], how often each image counts.
         """
         weights = np.ones(len(self.image_ids)) if weights is None else weights
         per_class = [self._of_class(matches, weights) for matches in self._matches[area]]
@@ -109,7 +109,7 @@ class AveragePrecision:
         total = float(weights @ matches.num_references)
         if total == 0:
             return None
-        weight = weights[matches.picture]
+        weight = weights[matches.image]
         true, false = (matches.true * weight).cumsum(axis=1), (matches.false * weight).cumsum(axis=1)
         recall = true / total
         precision = true / np.maximum(true + false, np.spacing(1))
@@ -122,7 +122,7 @@ class AveragePrecision:
         return values
 
     def figures(self, prefix: str, n: int | None = None, with_sizes: bool = True, seed: int = 0) -> dict[str, Figure]:
-        """AP, AP50, AP75 and, when asked for, AP of small, medium and large references; intervals over pictures."""
+        """AP, AP50, AP75 and, when asked for, AP of small, medium and large references; intervals over images."""
         at = {"": slice(None), "50": _index(self._thresholds, 0.5), "75": _index(self._thresholds, 0.75)}
         draws = bootstrap_weights(len(self.image_ids), NUM_RESAMPLES, seed)
         count = n if n is not None else len(self.image_ids)
@@ -148,7 +148,7 @@ def _figure(value: float, resampled: np.ndarray, n: int) -> Figure:
 
 
 def _matches(evaluated: Sequence[Mapping[str, Any] | None], num_images: int, max_detections: int) -> Matches | None:
-    """One class's per-picture records joined and sorted by score, as COCOeval.accumulate does."""
+    """One class's per-image records joined and sorted by score, as COCOeval.accumulate does."""
     present = [(index, record) for index, record in enumerate(evaluated) if record is not None]
     if not present:
         return None
@@ -156,8 +156,8 @@ def _matches(evaluated: Sequence[Mapping[str, Any] | None], num_images: int, max
     order = np.argsort(-scores, kind="mergesort")
     matched = np.concatenate([record["dtMatches"][:, :max_detections] for _, record in present], axis=1)[:, order] != 0
     ignored = np.concatenate([record["dtIgnore"][:, :max_detections] for _, record in present], axis=1)[:, order].astype(bool)
-    picture = np.concatenate([np.full(len(record["dtScores"][:max_detections]), index) for index, record in present]).astype(int)[order]
+    image = np.concatenate([np.full(len(record["dtScores"][:max_detections]), index) for index, record in present]).astype(int)[order]
     num_references = np.zeros(num_images)
     for index, record in present:
         num_references[index] = np.count_nonzero(np.asarray(record["gtIgnore"]) == 0)
-    return Matches(matched & ~ignored, ~matched & ~ignored, picture, num_references)
+    return Matches(matched & ~ignored, ~matched & ~ignored, image, num_references)

@@ -27,7 +27,7 @@ class EnginePredictor:
         self.name = f"{model or 'embedded'} (chat engine)"
         self.max_new_tokens = max_new_tokens
         self._chat = chat if chat is not None else RegionChat.from_pretrained(model, device=device)
-        self._picture: Path | None = None
+        self._image: Path | None = None
 
     def generate(self, items: Sequence[Item]) -> list[str]:
         return [self._answer(item) for item in items]
@@ -40,11 +40,11 @@ class EnginePredictor:
             raise EvaluationError(f"item {item.id}: this model writes text, not {item.wants}")
         if item.extra.get("problem"):
             raise EvaluationError(item.extra["problem"])
-        if item.image != self._picture:
+        if item.image != self._image:
             self._chat = self._chat.new_session()
             if item.image is not None:
                 self._chat.set_image(item.image)
-            self._picture = item.image
+            self._image = item.image
         self._chat.reset()
         for number in list(self._chat.regions):
             self._chat.remove_region(number)

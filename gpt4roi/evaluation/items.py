@@ -14,7 +14,7 @@ from gpt4roi.errors import UserError
 Box = tuple[float, float, float, float]
 
 # What a predictor is asked for. `text`: free text; `options`: one log-probability per option; `boxes`: boxes of the
-# original picture; `detections`: COCO result dicts. The last two come from files until a model writes regions.
+# original image; `detections`: COCO result dicts. The last two come from files until a model writes regions.
 WANTS = ("text", "options", "boxes", "detections")
 
 
@@ -28,13 +28,13 @@ class Item:
 
     id: stable: the same record has the same id on every machine, shard and run.
     question: the user's turn; mentions region n of `boxes_xyxy` as `<regionN>`, N from 1.
-    boxes_xyxy: pixels of the original picture.
+    boxes_xyxy: pixels of the original image.
     options: with `wants == "options"`, the answers whose log-probabilities are asked for.
     answer_index: the right option.
     references: acceptable answers, best first.
     candidates: what a chance predictor draws its text from.
     oracle: the raw output of a perfect predictor, where it is not simply the right option or the first reference.
-    cluster: unit of the bootstrap; items of one picture are not independent, so this is usually the picture.
+    cluster: unit of the bootstrap; items of one image are not independent, so this is usually the image.
     shown_reference: what the report prints as the reference, where that is not `references`.
     """
 

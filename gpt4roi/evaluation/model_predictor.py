@@ -16,14 +16,14 @@ from gpt4roi.conversation import Turn
 from gpt4roi.evaluation.items import EvaluationError, Item
 from gpt4roi.evaluation.option_scoring import SharedPrefixScorer, split_options
 from gpt4roi.evaluation.predictors import OptionScore
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
-from gpt4roi.models.modeling_gpt4roi import PictureFeatures
+from gpt4roi.models.modeling_gpt4roi import ImageFeatures
 
 logger = logging.getLogger(__name__)
 
-# Pictures whose features are kept: data files name the questions about one picture one after the other.
-PICTURES_KEPT = 32
+# Images whose features are kept: data files name the questions about one image one after the other.
+IMAGES_KEPT = 32
 MIN_SIDE_PX = 1.0
 
 
@@ -33,7 +33,7 @@ class ModelPredictor:
     Args:
       model: folder, hub id, or None for the embedded default.
       max_new_tokens: longest answer.
-      blind: region features are set to zero; picture and text stay. What it still answers right needed no region.
+      blind: region features are set to zero; image and text stay. What it still answers right needed no region.
       device, dtype: as torch names them; None leaves the choice to the loader.
     """
 
@@ -53,12 +53,12 @@ class ModelPredictor:
         self.blind = blind
         self._loaded = loaded
         self._scorer: SharedPrefixScorer | None = None
-        self._pictures: OrderedDict[Path, tuple[PictureFeatures, tuple[int, int]]] = OrderedDict()
+        self._images: OrderedDict[Path, tuple[ImageFeatures, tuple[int, int]]] = OrderedDict()
 
     def blinded(self) -> ModelPredictor:
         """The same weights without region features."""
         twin = ModelPredictor(self._request[0], max_new_tokens=self.max_new_tokens, blind=True, loaded=self.loaded)
-        twin._pictures = self._pictures
+        twin._images = self._images
         return twin
 
     @property
@@ -80,7 +80,7 @@ class ModelPredictor:
                     f"this model writes text, not {item.wants}; score a predictions file instead: gpt4roi evaluate score TASK PREDICTIONS.jsonl"
                 )
         model, processor = self.loaded
-        self._compute_pictures(items)
+        self._compute_images(items)
         prompts = [self._prompt_embeddings(item) for item in items]
         longest = max(prompt.shape[0] for prompt in prompts)
         embeddings = prompts[0].new_zeros(len(prompts), longest, prompts[0].shape[1])
@@ -107,9 +107,9 @@ class ModelPredictor:
 
     @torch.inference_mode()
     def score_options(self, item: Item, options: Sequence[str]) -> list[OptionScore]:
-        """Log-probability of each option as the whole answer, end mark included; picture and prompt are computed once."""
+        """Log-probability of each option as the whole answer, end mark included; image and prompt are computed once."""
         model, processor = self.loaded
-        self._compute_pictures([item])
+        self._compute_images([item])
         numbers = list(range(1, len(item.boxes_xyxy) + 1))
         encoded = [
             processor.encode(
@@ -128,21 +128,21 @@ class ModelPredictor:
         return self._embed(item, encoded.input_ids, encoded.region_numbers)
 
     def _embed(self, item: Item, input_ids: list[int], region_numbers: list[int]) -> Tensor:
-        """float[T, D]: the prompt with picture and region features in their placeholders."""
+        """float[T, D]: the prompt with image and region features in their placeholders."""
         model, processor = self.loaded
         ids = torch.tensor([input_ids], device=model.device)
         if item.image is None:
             return model.embed(ids)[0]
         if item.extra.get("problem"):
             raise EvaluationError(item.extra["problem"])
-        features, size_wh = self._pictures[item.image]
+        features, size_wh = self._images[item.image]
         boxes = {index + 1: fit_box(item, box, size_wh) for index, box in enumerate(item.boxes_xyxy)}
         rows = processor.region_boxes(boxes, region_numbers, size_wh).to(model.device)
         regions = model.get_region_features(features, [rows])
         return model.embed(ids, features.image_features, regions * 0 if self.blind else regions)[0]
 
-    def _compute_pictures(self, items: Sequence[Item]) -> None:
-        """Vision features of the items' pictures that are not kept yet, in one batch."""
+    def _compute_images(self, items: Sequence[Item]) -> None:
+        """Vision features of the items' images that are not kept yet, in one batch."""
         for item in items:
             if item.image is not None and not item.image.exists():
                 raise EvaluationError(
@@ -151,28 +151,28 @@ class ModelPredictor:
         model, processor = self.loaded
         wanted = list(dict.fromkeys(item.image for item in items if item.image is not None))
         for path in wanted:
-            if path in self._pictures:
-                self._pictures.move_to_end(path)
-        missing = [path for path in wanted if path not in self._pictures]
+            if path in self._images:
+                self._images.move_to_end(path)
+        missing = [path for path in wanted if path not in self._images]
         if missing:
-            pictures = [open_picture(path) for path in missing]
-            pixels = torch.stack([processor.image_processor(picture) for picture in pictures]).to(model.device, model.dtype)
-            features = model.get_picture_features(pixels)
-            for row, (path, picture) in enumerate(zip(missing, pictures, strict=True)):
-                one = PictureFeatures(features.image_features[row : row + 1], [level[row : row + 1] for level in features.maps])
-                self._pictures[path] = one, picture.size
-        while len(self._pictures) > max(PICTURES_KEPT, len(wanted)):
-            self._pictures.popitem(last=False)
+            images = [open_image(path) for path in missing]
+            pixels = torch.stack([processor.image_processor(image) for image in images]).to(model.device, model.dtype)
+            features = model.get_image_features(pixels)
+            for row, (path, image) in enumerate(zip(missing, images, strict=True)):
+                one = ImageFeatures(features.image_features[row : row + 1], [level[row : row + 1] for level in features.maps])
+                self._images[path] = one, image.size
+        while len(self._images) > max(IMAGES_KEPT, len(wanted)):
+            self._images.popitem(last=False)
 
 
 def fit_box(item: Item, box: Sequence[float], image_size_wh: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A benchmark's box clipped to its picture, at least one pixel a side.
+    """A benchmark's box clipped to its image, at least one pixel a side.
 
-    Published boxes leave their picture by a few pixels and some are thinner than a pixel; to refuse them would make an item
+    Published boxes leave their image by a few pixels and some are thinner than a pixel; to refuse them would make an item
     unanswerable that the protocol counts.
 
     Raises:
-      EvaluationError: nothing of the box is inside: the annotation belongs to another size of the picture.
+      EvaluationError: nothing of the box is inside: the annotation belongs to another size of the image.
     """
     width, height = image_size_wh
     x0, y0, x1, y1 = as_boxes([box])[0].tolist()

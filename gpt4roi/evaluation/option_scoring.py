@@ -51,7 +51,7 @@ class SharedPrefixScorer:
 
     The prompt, and the tokens that all options begin with ("region 2 is …"), go through the language model once for all options. The
     options follow in the same forward, one behind the other without padding, each seeing the prompt and itself. Of the next item's
-    prompt only what differs from this one's is run: the second question about a picture begins like the first.
+    prompt only what differs from this one's is run: the second question about an image begins like the first.
 
     Args:
       model: the model whose language model scores.
@@ -66,7 +66,7 @@ class SharedPrefixScorer:
 
     @torch.inference_mode()
     def score(self, prefix_embeds: Tensor, options: Sequence[Sequence[int]]) -> list[OptionScore]:
-        """Scores of token ids `options` after float[P, D], the prompt with the picture's and the regions' features in place."""
+        """Scores of token ids `options` after float[P, D], the prompt with the image's and the regions' features in place."""
         common = common_start(options)
         inputs = torch.cat([prefix_embeds, self._embed(common).to(prefix_embeds.dtype)])
         length = len(inputs)
@@ -166,7 +166,7 @@ def score_from_scratch(
     pixel_values: Tensor | None,
     boxes_xyxy_norm: Sequence[Tensor] | None,
 ) -> list[OptionScore]:
-    """The same scores, the slow way: picture, regions, prompt and option together, one option after the other."""
+    """The same scores, the slow way: image, regions, prompt and option together, one option after the other."""
     scores: list[OptionScore] = []
     for option in tokens.options:
         ids = torch.tensor([[*tokens.prefix, *option]], device=model.device)

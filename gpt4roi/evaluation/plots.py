@@ -1,4 +1,4 @@
-"""Pictures for the report: confusion matrix, calibration, bars of figures with their intervals."""
+"""Images for the report: confusion matrix, calibration, bars of figures with their intervals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def confusion_picture(truths: Sequence[str], predictions: Sequence[str | None], path: Path) -> Path:
+def confusion_image(truths: Sequence[str], predictions: Sequence[str | None], path: Path) -> Path:
     """Row-normalised confusion matrix as a PNG."""
     matrix, names = confusion_matrix(truths, predictions)
     side = max(4.0, 0.24 * len(names) + 2)
@@ -56,7 +56,7 @@ def confusion_picture(truths: Sequence[str], predictions: Sequence[str | None], 
     return path
 
 
-def calibration_picture(confidences: Sequence[float], correct: Sequence[bool], path: Path, num_bins: int = 10) -> Path:
+def calibration_image(confidences: Sequence[float], correct: Sequence[bool], path: Path, num_bins: int = 10) -> Path:
     """Accuracy against confidence as a PNG; dots grow with the number of answers."""
     confidence, right = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
@@ -74,7 +74,7 @@ def calibration_picture(confidences: Sequence[float], correct: Sequence[bool], p
     return path
 
 
-def bars_picture(metrics: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
+def bars_image(metrics: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
     """Every figure in percent as a bar with its interval; chance, majority and other baselines as marks."""
     names = [name for name, figure in metrics.items() if figure["value"] is not None]
     figure, axes = _figure(8, max(2.0, 0.34 * len(names) + 1.2))

@@ -11,12 +11,12 @@ from gpt4roi.evaluation.items import Box, EvaluationError, Item
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _FOUR = re.compile(rf"[\[(<{{]+\s*({_NUMBER})\s*[,;\s]\s*({_NUMBER})\s*\)?\s*[,;\s]\s*\(?\s*({_NUMBER})\s*[,;\s]\s*({_NUMBER})")
-# Boxes as fractions of the picture padded to a square in the middle, as Shikra and ASMv2 write them.
+# Boxes as fractions of the image padded to a square in the middle, as Shikra and ASMv2 write them.
 SQUARE_SPACES = {"square": 1.0, "square_thousandths": 1000.0}
 
 
 def predicted_boxes(item: Item, output: Any) -> list[Box] | None:
-    """Boxes of a raw output in pixels of the picture, clipped to it; `[]` where it says there are none, None where it cannot be read.
+    """Boxes of a raw output in pixels of the image, clipped to it; `[]` where it says there are none, None where it cannot be read.
 
     Accepted: `[x0, y0, x1, y1]`, a list of those, text that holds four numbers in brackets, or
     `{"box" or "boxes" or "text": …, "format": "xyxy" | "xywh", "space": "pixels" | "unit" | "thousandths" | "square" | "square_thousandths"}`.
@@ -44,11 +44,11 @@ def predicted_boxes(item: Item, output: Any) -> list[Box] | None:
             return None
         if not all(math.isfinite(value) for value in (a, b, c, d)):
             return None
-        boxes.append(_in_picture(item, (a, b, a + c, b + d) if form == "xywh" else (a, b, c, d), space))
+        boxes.append(_in_image(item, (a, b, a + c, b + d) if form == "xywh" else (a, b, c, d), space))
     return boxes
 
 
-def _in_picture(item: Item, box: Box, space: str) -> Box:
+def _in_image(item: Item, box: Box, space: str) -> Box:
     if item.image_size_wh is None:
         if space != "pixels":
             raise EvaluationError(f"prediction {item.id}: the data file gives no picture size, so boxes must be in pixels")

@@ -27,7 +27,7 @@ def all_files(output_dir: Path) -> list[Path]:
 
 
 def read_records(path: Path, cut_line: str = "refuse") -> list[dict[str, Any]]:
-    """Records `{"id", "output", …}` of one file; a COCO results list is read as one record per picture.
+    """Records `{"id", "output", …}` of one file; a COCO results list is read as one record per image.
 
     Args:
       cut_line: a last line that is not whole: `refuse` it, `ignore` it (another shard may be writing it this moment), or

@@ -1,4 +1,4 @@
-"""The HTML report: the table, plots, and pages of right and wrong cases with picture, boxes, question, answer and reference."""
+"""The HTML report: the table, plots, and pages of right and wrong cases with image, boxes, question, answer and reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpt4roi.evaluation.task import Task
 
 CASES_PER_PAGE = 30
 MAX_CASES = 120
-PICTURE_SIDE = 420
+IMAGE_SIDE = 420
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46c2c2", "#f032e6", "#9a6324", "#808000", "#000075")
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1b1b1b; }
@@ -35,14 +35,14 @@ def write_report(task: Task, items: Sequence[Item], outputs: Mapping[str, Any], 
     Returns:
       The path of index.html.
     """
-    from gpt4roi.evaluation.plots import bars_picture
+    from gpt4roi.evaluation.plots import bars_image
 
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     metrics = report["metrics"] or report.get("partial_metrics", {})
     plots = []
     if any(figure["value"] is not None for figure in metrics.values()):
         plots.append(
-            bars_picture({name: figure for name, figure in metrics.items() if not name.startswith("class/")}, folder / "figures.png")
+            bars_image({name: figure for name, figure in metrics.items() if not name.startswith("class/")}, folder / "figures.png")
         )
     for name in ("confusion.png", "calibration.png"):
         if (folder.parent / name).exists():
@@ -74,7 +74,7 @@ def write_report(task: Task, items: Sequence[Item], outputs: Mapping[str, Any], 
 
 
 def _spread(found: list[Any], limit: int) -> list[Any]:
-    """At most `limit` of them, evenly spaced, so that a report does not show the first pictures only."""
+    """At most `limit` of them, evenly spaced, so that a report does not show the first images only."""
     if len(found) <= limit:
         return found
     return [found[round(index * (len(found) - 1) / (limit - 1))] for index in range(limit)]
@@ -112,8 +112,8 @@ def _number(value: float | None) -> str:
 
 
 def _case_html(item: Item, output: Any, parsed: Any, score: float, folder: Path) -> str:
-    picture = _picture(item, parsed, folder)
-    image = f'<img alt="picture of {html.escape(item.id)}" src="{picture}" loading="lazy">' if picture else "<p>no picture</p>"
+    source = _image(item, parsed, folder)
+    image = f'<img alt="picture of {html.escape(item.id)}" src="{source}" loading="lazy">' if source else "<p>no picture</p>"
     fields = {"question": item.question, "answer": _shown_output(item, output), "reference": _shown_reference(item)}
     readable = item.extra.get("readable")
     if readable:
@@ -139,18 +139,18 @@ def _shown_reference(item: Item) -> str:
     return item.shown_reference or " | ".join(item.references)
 
 
-def _picture(item: Item, parsed: Any, folder: Path) -> str | None:
-    """A small copy of the picture with its numbered boxes; boxes of a REC item: reference solid, prediction thin."""
-    from gpt4roi.images import PictureError, open_picture
+def _image(item: Item, parsed: Any, folder: Path) -> str | None:
+    """A small copy of the image with its numbered boxes; boxes of a REC item: reference solid, prediction thin."""
+    from gpt4roi.images import ImageError, open_image
 
     if item.image is None or not item.image.exists():
         return None
     try:
-        picture = open_picture(item.image)
-    except PictureError:
+        image = open_image(item.image)
+    except ImageError:
         return None
-    scale = min(1.0, PICTURE_SIDE / max(picture.size))
-    small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    scale = min(1.0, IMAGE_SIDE / max(image.size))
+    small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(small)
     font = ImageFont.load_default(13)
     boxes = [(str(index + 1), box, COLOURS[index % len(COLOURS)], 3) for index, box in enumerate(item.boxes_xyxy)]

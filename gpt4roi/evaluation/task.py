@@ -31,7 +31,7 @@ class Task(ABC):
     name, protocol: the latter goes into metrics.json: what was asked, how it was scored, where we differ from the source.
     variants: ways of asking, the default first.
     max_new_tokens: longest answer that is generated.
-    absent_output: what a COCO results list means by not naming an item (a picture without detections); None: it is missing.
+    absent_output: what a COCO results list means by not naming an item (an image without detections); None: it is missing.
     blind_pass: also run the model without region features and print it beside each figure.
     """
 
@@ -124,7 +124,7 @@ def scores_of(output: Any, num_options: int, per_token: bool = False) -> list[fl
 
 
 def image_path(request: Request, name: str) -> Path:
-    """A picture named by a data file: under --images, else beside the data file; COCO's split prefixes are tolerated."""
+    """An image named by a data file: under --images, else beside the data file; COCO's split prefixes are tolerated."""
     root = request.images or request.data.parent
     path = root / name
     if not path.exists():

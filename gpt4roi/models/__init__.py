@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig, GPT4RoIRegionConfig, GPT4RoIVisionConfig
-from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration, PictureFeatures
+from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration, ImageFeatures
 from gpt4roi.models.processing_gpt4roi import EncodedConversation, GPT4RoIProcessor
 
 AutoConfig.register("gpt4roi", GPT4RoIConfig, exist_ok=True)
@@ -20,5 +20,5 @@ __all__ = [
     "GPT4RoIProcessor",
     "GPT4RoIRegionConfig",
     "GPT4RoIVisionConfig",
-    "PictureFeatures",
+    "ImageFeatures",
 ]

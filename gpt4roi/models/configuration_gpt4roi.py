@@ -17,7 +17,7 @@ class GPT4RoIVisionConfig(PreTrainedConfig):
       kind: `transformer` (levels are hidden states of one ViT) or `pyramid` (levels are feature maps of timm backbones).
       backbone: for `transformer` the ViT's own config as a dict with its `model_type`; for `pyramid` a list of
         `{"name": …, "out_indices": […], "kwargs": {…}}`, each given to `timm.create_model(name, features_only=True, …)`.
-      image_size_hw: the input size that every picture is resized to (aspect ignored), so a box in [0, 1] is the same box.
+      image_size_hw: the input size that every image is resized to (aspect ignored), so a box in [0, 1] is the same box.
       feature_layer: `transformer`: index into `hidden_states` of the image features.
       region_layers: `transformer`: indices into `hidden_states` of the region levels, the one that is shown largest first.
       num_prefix_tokens: `transformer`: tokens before the patches (CLS, registers) that are dropped.

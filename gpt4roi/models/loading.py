@@ -97,6 +97,11 @@ def _sentences(name: str | Path) -> Iterator[None]:
         raise ModelNotFoundError(f"'{name}' could not be loaded ({_first_line(error)}); give a folder, a hub id or 'embedded'") from error
     except ImportError as error:
         raise ModelNotFoundError(f"'{name}' could not be loaded as asked: {_first_line(error)}") from error
+    except ValueError as error:
+        # transformers refuses an unknown attention with a plain ValueError; any other one is not about what the user asked for.
+        if "attn_implementation" not in str(error):
+            raise
+        raise ModelNotFoundError(f"'{name}' could not be loaded as asked: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

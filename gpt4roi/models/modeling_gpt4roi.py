@@ -17,8 +17,8 @@ from gpt4roi.models.region_ensemble import Memory, region_encoder
 from gpt4roi.models.vision_tower import VisionTower
 
 
-class PictureFeatures(NamedTuple):
-    """What depends on the picture alone: keep it, and neither another box nor another turn computes it again.
+class ImageFeatures(NamedTuple):
+    """What depends on the image alone: keep it, and neither another box nor another turn computes it again.
 
     image_features: float[B, P, D] in the language model's width. maps: the region encoder's fused pyramid.
     """
@@ -30,7 +30,7 @@ class PictureFeatures(NamedTuple):
 class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """Vision tower, region encoder, projector and language model.
 
-    Pictures and boxes are ordinary arguments of `forward` and `generate`. The processor writes one placeholder per image feature and
+    Images and boxes are ordinary arguments of `forward` and `generate`. The processor writes one placeholder per image feature and
     per region feature; this class puts the features into them in order and refuses, with both numbers, when the counts differ.
     """
 
@@ -80,21 +80,14 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def num_image_tokens(self) -> int:
         return self.vision_tower.num_image_tokens
 
-    def get_picture_features(
-        self, pixel_values: Tensor | None, vision_outputs: tuple[Tensor, list[Tensor]] | None = None
-    ) -> PictureFeatures:
-        """float[B, 3, H, W], or the vision tower's outputs for it, to everything that depends on the pictures alone."""
-        picture, levels = vision_outputs if vision_outputs is not None else self.vision_tower(pixel_values)
-        return PictureFeatures(self.multi_modal_projector(picture), self.region_encoder.fuse_levels(levels))
+    def get_image_features(self, pixel_values: Tensor | None, vision_outputs: tuple[Tensor, list[Tensor]] | None = None) -> ImageFeatures:
+        """float[B, 3, H, W], or the vision tower's outputs for it, to everything that depends on the images alone."""
+        image, levels = vision_outputs if vision_outputs is not None else self.vision_tower(pixel_values)
+        return ImageFeatures(self.multi_modal_projector(image), self.region_encoder.fuse_levels(levels))
 
-    def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """float[B, 3, H, W] to float[B, P, D]."""
-        picture, _ = self.vision_tower(pixel_values)
-        return self.multi_modal_projector(picture)
-
-    def get_region_features(self, picture: Tensor | PictureFeatures, boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
-        """Pictures (float[B, 3, H, W], or their `PictureFeatures`) and one float32[R_b, 4] per picture to float[sum(R_b), D]."""
-        features = picture if isinstance(picture, PictureFeatures) else self.get_picture_features(picture)
+    def get_region_features(self, image: Tensor | ImageFeatures, boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
+        """Images (float[B, 3, H, W], or their `ImageFeatures`) and one float32[R_b, 4] per image to float[sum(R_b), D]."""
+        features = image if isinstance(image, ImageFeatures) else self.get_image_features(image)
         return self.region_encoder.pool_regions(features.maps, boxes_xyxy_norm)
 
     def embed(self, input_ids: Tensor, image_features: Tensor | None = None, region_features: Tensor | None = None) -> Tensor:
@@ -129,18 +122,18 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         boxes_xyxy_norm: Sequence[Tensor] | None,
         vision_outputs: tuple[Tensor, list[Tensor]] | None = None,
     ) -> Tensor:
-        features: PictureFeatures | None = None
+        features: ImageFeatures | None = None
         boxes = list(boxes_xyxy_norm) if boxes_xyxy_norm is not None else []
         if pixel_values is not None or vision_outputs is not None:
-            features = self.get_picture_features(pixel_values, vision_outputs)
+            features = self.get_image_features(pixel_values, vision_outputs)
             boxes = boxes or [torch.zeros(0, 4)] * features.image_features.shape[0]
         elif any(len(b) for b in boxes):
             raise ValueError(f"{sum(len(b) for b in boxes)} boxes were given without a picture; pass pixel_values too")
-        # ZeRO-3 and DDP need every rank to touch every parameter, so a training batch without pictures or boxes runs blank ones.
+        # ZeRO-3 and DDP need every rank to touch every parameter, so a training batch without images or boxes runs blank ones.
         if features is None and self.training:
             height, width = self.config.vision_config.image_size_hw
             blank = torch.zeros(1, 3, height, width, device=input_ids.device)
-            return self.embed(input_ids) + 0 * self._blank_contribution(self.get_picture_features(blank), input_ids)
+            return self.embed(input_ids) + 0 * self._blank_contribution(self.get_image_features(blank), input_ids)
         if features is None:
             return self.embed(input_ids)
         region_features = self.region_encoder.pool_regions(features.maps, boxes)
@@ -149,7 +142,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
             embeddings = embeddings + 0 * self._blank_contribution(features, input_ids)
         return embeddings
 
-    def _blank_contribution(self, features: PictureFeatures, input_ids: Tensor) -> Tensor:
+    def _blank_contribution(self, features: ImageFeatures, input_ids: Tensor) -> Tensor:
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=input_ids.device)
         pooled = self.region_encoder.pool_regions(features.maps, [whole] * features.image_features.shape[0])
         weight = cast(nn.Embedding, self.get_input_embeddings()).weight
@@ -168,17 +161,17 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         trained_logits_only: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Next-token prediction about pictures and regions.
+        """Next-token prediction about images and regions.
 
         Args:
           input_ids: int[B, T] from the processor.
-          pixel_values: float[B_image, 3, H, W], one per sample that has a picture, in order.
-          boxes_xyxy_norm: one float32[R, 4] per picture in [0, 1] of it, one row per region placeholder in order of appearance.
+          pixel_values: float[B_image, 3, H, W], one per sample that has an image, in order.
+          boxes_xyxy_norm: one float32[R, 4] per image in [0, 1] of it, one row per region placeholder in order of appearance.
           attention_mask: int[B, T], 0 at padding (left or right).
           labels: int[B, T], -100 = ignored.
-          inputs_embeds: float[B, T, D] instead of `input_ids` and pictures, for engines that embed by themselves.
-          vision_outputs: what the vision tower gave for the pictures, instead of `pixel_values`.
-          features: image features float[B_image, P, D] and region features float[R, D] that were made elsewhere, instead of pictures and boxes.
+          inputs_embeds: float[B, T, D] instead of `input_ids` and images, for engines that embed by themselves.
+          vision_outputs: what the vision tower gave for the images, instead of `pixel_values`.
+          features: image features float[B_image, P, D] and region features float[R, D] that were made elsewhere, instead of images and boxes.
           trained_logits_only: with `labels`, logits float[N, V] of the N places alone whose next token is trained, in order.
         Raises:
           ValueError: counts of placeholders and features differ.
@@ -213,9 +206,9 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(loss=total / count, logits=logits)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        pictures = {name: kwargs.pop(name, None) for name in ("pixel_values", "boxes_xyxy_norm")}
+        images = {name: kwargs.pop(name, None) for name in ("pixel_values", "boxes_xyxy_norm")}
         model_inputs: dict[str, Any] = cast(Any, super()).prepare_inputs_for_generation(input_ids, *args, **kwargs)
         # After the first step the placeholders are in the cache; without a cache every step sees them again.
         if kwargs.get("is_first_iteration") or not kwargs.get("use_cache", True):
-            model_inputs.update(pictures)
+            model_inputs.update(images)
         return model_inputs

@@ -1,6 +1,6 @@
-"""GPT4RoIProcessor: pictures, boxes and text together.
+"""GPT4RoIProcessor: images, boxes and text together.
 
-It resizes a picture and its boxes, renders the conversation, and writes exactly one placeholder per image feature and one per
+It resizes an image and its boxes, renders the conversation, and writes exactly one placeholder per image feature and one per
 region mention that carries features, so that the model never edits a sequence.
 """
 
@@ -25,7 +25,7 @@ from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase
 from gpt4roi.boxes import as_boxes, normalise, validate_box
 from gpt4roi.conversation import STYLES, ConversationError, Turn, as_turns, check_mentions, render
 from gpt4roi.errors import UserError
-from gpt4roi.images import PictureLike, open_picture
+from gpt4roi.images import ImageLike, open_image
 
 CONFIG_NAME = "processor_config.json"
 RESIZE_MODES = ("bilinear", "clip_two_step")
@@ -59,12 +59,12 @@ def number_boxes(boxes: Boxes | None) -> dict[int, tuple[float, ...]]:
 
 
 class GPT4RoIProcessor:
-    """Pictures, boxes and conversations to model inputs.
+    """Images, boxes and conversations to model inputs.
 
     Args:
       tokenizer: any fast tokenizer; the placeholders are added to it if it lacks them.
-      image_size_hw: every picture is resized to this, aspect ignored, so boxes in [0, 1] stay what they are.
-      num_image_tokens: placeholders per picture.
+      image_size_hw: every image is resized to this, aspect ignored, so boxes in [0, 1] stay what they are.
+      num_image_tokens: placeholders per image.
       prompt_style: a key of `gpt4roi.conversation.STYLES`.
       resize: `bilinear` with antialiasing, or `clip_two_step` as the released demo (reference section 6, path B).
       image_mean, image_std: of RGB in [0, 1].
@@ -110,11 +110,11 @@ class GPT4RoIProcessor:
         """Texts that end an answer: for `generate(stop_strings=…, tokenizer=…)`. Empty where the tokenizer's end token does it."""
         return [self.style.separator] if self.style.separator is not None else []
 
-    # Pictures
+    # Images
 
-    def image_processor(self, picture: PictureLike) -> Tensor:
-        """One picture to float32[3, H, W], normalised."""
-        rgb = open_picture(picture)
+    def image_processor(self, image: ImageLike) -> Tensor:
+        """One image to float32[3, H, W], normalised."""
+        rgb = open_image(image)
         height, width = self.image_size_hw
         if self.resize == "clip_two_step":
             # Bicubic to the shortest side on 8-bit pixels, then bilinear without antialiasing to the square, as the released demo.
@@ -140,7 +140,7 @@ class GPT4RoIProcessor:
 
         Args:
           conversation: one user turn as a string, or turns.
-          has_image: whether the picture's placeholders go before the first user turn.
+          has_image: whether the image's placeholders go before the first user turn.
           known_numbers: numbers of the regions that were drawn.
           add_generation_prompt: end where the next answer begins.
         Raises:
@@ -206,7 +206,7 @@ class GPT4RoIProcessor:
 
     def __call__(
         self,
-        images: PictureLike | Sequence[PictureLike | None] | None = None,
+        images: ImageLike | Sequence[ImageLike | None] | None = None,
         conversations: Conversation | Sequence[Conversation] = "",
         boxes: Boxes | Sequence[Boxes | None] | None = None,
         labels: bool = False,
@@ -216,32 +216,32 @@ class GPT4RoIProcessor:
         """One sample, or lists of the same length for a batch.
 
         Args:
-          images: picture(s) of the sample(s); None for plain text.
+          images: image(s) of the sample(s); None for plain text.
           conversations: string, or turns, or a list of those.
-          boxes: float[n, 4] pixels of the original picture, row i is region i + 1; or a mapping from region number; or a list of those.
+          boxes: float[n, 4] pixels of the original image, row i is region i + 1; or a mapping from region number; or a list of those.
           labels: also give labels (-100 outside the assistant's words and their end mark).
           add_generation_prompt: end where the next answer begins.
           padding_side: `left` (default with `add_generation_prompt`) or `right`.
         Returns:
-          `input_ids`, `attention_mask` int[B, T]; `pixel_values` float32[B_image, 3, H, W] of the samples that have a picture;
-          `boxes_xyxy_norm`, one float32[k, 4] per picture with one row per region placeholder in order; `labels` when asked.
+          `input_ids`, `attention_mask` int[B, T]; `pixel_values` float32[B_image, 3, H, W] of the samples that have an image;
+          `boxes_xyxy_norm`, one float32[k, 4] per image with one row per region placeholder in order; `labels` when asked.
         Raises:
-          BoxError, ConversationError, PictureError: each with one sentence.
+          BoxError, ConversationError, ImageError: each with one sentence.
         """
         conversation_list, image_list, boxes_list = _as_batch(conversations, images, boxes)
         encoded, pixels, box_rows = [], [], []
         for conversation, image, sample_boxes in zip(conversation_list, image_list, boxes_list, strict=True):
             numbered = number_boxes(sample_boxes)
-            picture = None if image is None else open_picture(image)
-            if picture is None and numbered:
+            opened = None if image is None else open_image(image)
+            if opened is None and numbered:
                 raise UserError(f"{len(numbered)} boxes were given without a picture; give the picture they are drawn on")
             one = self.encode(
-                conversation, has_image=picture is not None, known_numbers=list(numbered), add_generation_prompt=add_generation_prompt
+                conversation, has_image=opened is not None, known_numbers=list(numbered), add_generation_prompt=add_generation_prompt
             )
             encoded.append(one)
-            if picture is not None:
-                pixels.append(self.image_processor(picture))
-                box_rows.append(self.region_boxes(numbered, one.region_numbers, picture.size))
+            if opened is not None:
+                pixels.append(self.image_processor(opened))
+                box_rows.append(self.region_boxes(numbered, one.region_numbers, opened.size))
         side = padding_side or ("left" if add_generation_prompt else "right")
         batch = self.pad(encoded, side, labels)
         if pixels:
@@ -252,7 +252,7 @@ class GPT4RoIProcessor:
     def region_boxes(
         self, numbered: Mapping[int, Sequence[float]], region_numbers: Sequence[int], image_size_wh: tuple[int, int]
     ) -> Tensor:
-        """One row per region placeholder: float32[k, 4] in [0, 1] of the picture. Boxes are checked and clipped here."""
+        """One row per region placeholder: float32[k, 4] in [0, 1] of the image. Boxes are checked and clipped here."""
         checked = {number: validate_box(box, image_size_wh, f"<region{number}>") for number, box in numbered.items()}
         rows = normalise([checked[number] for number in region_numbers], image_size_wh)
         return torch.from_numpy(rows).to(torch.float32)

@@ -36,7 +36,7 @@ def crop_regions(maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor], conf
     """RoIAlign of every box out of every level: float32[sum(R_b), C, roi_size, roi_size] each.
 
     Raises:
-      ValueError: the number of box sets is not the number of pictures.
+      ValueError: the number of box sets is not the number of images.
     """
     if len(boxes_xyxy_norm) != maps[0].shape[0]:
         raise ValueError(
@@ -124,7 +124,7 @@ class RegionEncoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def fuse_levels(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """The pyramid, which depends on the picture alone and so can be kept for all its boxes and turns.
+        """The pyramid, which depends on the image alone and so can be kept for all its boxes and turns.
 
         Args:
           levels: float[B, C_l, h_l, w_l] each, finest first.
@@ -150,12 +150,12 @@ class RegionEncoder(nn.Module):
 
         Args:
           maps: from `fuse_levels`.
-          boxes_xyxy_norm: one float32[R_b, 4] per picture, in [0, 1] of it; R_b may be 0. An empty or outside box is legal here:
+          boxes_xyxy_norm: one float32[R_b, 4] per image, in [0, 1] of it; R_b may be 0. An empty or outside box is legal here:
             its features are what RoIAlign defines, refusing it is the processor's work.
         Returns:
           float[sum(R_b), output_size], boxes in the order given.
         Raises:
-          ValueError: the number of box sets is not the number of pictures.
+          ValueError: the number of box sets is not the number of images.
         """
         return self.embed_crops(crop_regions(maps, boxes_xyxy_norm, self.config), torch.cat([b.reshape(-1, 4) for b in boxes_xyxy_norm]))
 

@@ -62,7 +62,7 @@ class RegionEnsemble(nn.Module):
         self.memory = Memory(config.memory_size, output_size) if config.memory_size else nn.Identity()
 
     def fuse_levels(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """What all members share of a picture: the levels with coordinates, and a channel of ones that tells how much of a bin is inside."""
+        """What all members share of an image: the levels with coordinates, and a channel of ones that tells how much of a bin is inside."""
         resized = cast(RegionEncoder, self.members[0]).resize_levels(levels)
         return [torch.cat([level, torch.ones_like(level[:, :1])], dim=1) for level in resized]
 

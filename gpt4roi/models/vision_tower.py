@@ -16,7 +16,7 @@ from gpt4roi.models.configuration_gpt4roi import GPT4RoIVisionConfig
 
 
 class TransformerTower(nn.Module):
-    """Hidden states of one ViT: `feature_layer` for the picture, `region_layers` for the regions."""
+    """Hidden states of one ViT: `feature_layer` for the image, `region_layers` for the regions."""
 
     def __init__(self, config: GPT4RoIVisionConfig) -> None:
         super().__init__()
@@ -86,20 +86,20 @@ class PyramidTower(nn.Module):
             maps += backbone(pixel_values)
             coarsest.append(maps[-1])
         smallest = min((m.shape[-2:] for m in coarsest), key=lambda hw: hw[0] * hw[1])
-        picture = torch.cat(
+        image = torch.cat(
             [m if m.shape[-2:] == smallest else F.adaptive_avg_pool2d(m, (smallest[0], smallest[1])) for m in coarsest], dim=1
         )
-        return picture, [maps[index] for index in self.order]
+        return image, [maps[index] for index in self.order]
 
     def train(self, mode: bool = True) -> PyramidTower:
-        # Batch norms keep their pretrained statistics: our batches are a few pictures, theirs were whole data sets.
+        # Batch norms keep their pretrained statistics: our batches are a few images, theirs were whole data sets.
         return super().train(False)
 
 
 class VisionTower(nn.Module):
-    """Pictures to image features and region levels.
+    """Images to image features and region levels.
 
-    `level_channels`: channels of each region level; `feature_size`: width of an image feature; `num_image_tokens`: image features a picture.
+    `level_channels`: channels of each region level; `feature_size`: width of an image feature; `num_image_tokens`: image features an image.
     """
 
     def __init__(self, config: GPT4RoIVisionConfig) -> None:
@@ -114,8 +114,8 @@ class VisionTower(nn.Module):
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, list[Tensor]]:
         """float[B, 3, H, W] to image features float[B, num_image_tokens, feature_size] and levels float[B, C_l, h_l, w_l], finest first."""
         dtype = next(self.parameters()).dtype
-        picture, levels = self.tower(pixel_values.to(dtype))
+        image, levels = self.tower(pixel_values.to(dtype))
         if self.config.image_grid_hw is not None:
             height, width = self.config.image_grid_hw
-            picture = F.adaptive_avg_pool2d(picture, (height, width))
-        return picture.flatten(2).transpose(1, 2), levels
+            image = F.adaptive_avg_pool2d(image, (height, width))
+        return image.flatten(2).transpose(1, 2), levels

@@ -1,1 +1,1 @@
-"""The HTTP API: OpenAI-compatible chat about boxes on a picture."""
+"""The HTTP API: OpenAI-compatible chat about boxes on an image."""

@@ -19,7 +19,7 @@ from gpt4roi import __version__
 from gpt4roi.engine import Engine, EngineBusyError, EngineClosedError, PromptTooLongError
 from gpt4roi.errors import UserError
 from gpt4roi.serving.errors import ApiError
-from gpt4roi.serving.images import PictureStore
+from gpt4roi.serving.images import ImageStore
 from gpt4roi.serving.limits import check_key, read_body
 from gpt4roi.serving.metrics import CountRequests, Metrics
 from gpt4roi.serving.parse import Job, build_job, parse_request
@@ -34,7 +34,7 @@ DRAIN_S = 60.0
 
 def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
     """The API on one engine."""
-    pictures = PictureStore(engine.processor, settings)
+    images = ImageStore(engine.processor, settings)
     metrics = Metrics(engine)
     started = int(time.time())
 
@@ -91,7 +91,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         check_key(request, settings)
         wanted = parse_request(await read_body(request, settings))
         try:
-            job = await run_in_threadpool(build_job, wanted, engine, pictures, settings)
+            job = await run_in_threadpool(build_job, wanted, engine, images, settings)
         except UserError as error:
             raise ApiError(400, str(error)) from error
         try:

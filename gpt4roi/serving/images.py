@@ -1,4 +1,4 @@
-"""Pictures of requests: data URLs, and http(s) from hosts that were allowed by name. Nothing else is ever fetched."""
+"""Images of requests: data URLs, and http(s) from hosts that were allowed by name. Nothing else is ever fetched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import http.client
 import threading
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from gpt4roi.engine import Picture, load_picture
+from gpt4roi.engine import PreparedImage, prepare_image
 from gpt4roi.engine.byte_cache import ByteCache
 from gpt4roi.models import GPT4RoIProcessor
 from gpt4roi.serving.errors import ApiError
@@ -18,20 +18,20 @@ from gpt4roi.serving.settings import ServerSettings
 FETCH_TIMEOUT_S = 10.0
 
 
-class PictureStore:
-    """Decoded pictures by the SHA-256 of their bytes, under a budget: clients send the same picture with every turn."""
+class ImageStore:
+    """Decoded images by the SHA-256 of their bytes, under a budget: clients send the same image with every turn."""
 
     def __init__(self, processor: GPT4RoIProcessor, settings: ServerSettings) -> None:
         self._processor, self._settings = processor, settings
-        self._kept: ByteCache[Picture] = ByteCache(settings.decoded_bytes)
+        self._kept: ByteCache[PreparedImage] = ByteCache(settings.decoded_bytes)
         self._lock = threading.Lock()
 
-    def load(self, url: str) -> Picture:
-        """The picture behind a URL; blocking.
+    def load(self, url: str) -> PreparedImage:
+        """The image behind a URL; blocking.
 
         Raises:
           ApiError: not a data URL and not from an allowed host.
-          PictureError: not a picture that can be used.
+          ImageError: not an image that can be used.
         """
         data = read_data_url(url) if url[:5].lower() == "data:" else fetch(url, self._settings)
         key = hashlib.sha256(data).hexdigest()
@@ -39,10 +39,10 @@ class PictureStore:
             kept = self._kept.get(key)
         if kept is not None:
             return kept
-        picture = load_picture(data, self._processor, self._settings.max_pixels)
+        image = prepare_image(data, self._processor, self._settings.max_pixels)
         with self._lock:
-            self._kept.put(key, picture, picture.pixel_values.nbytes)
-        return picture
+            self._kept.put(key, image, image.pixel_values.nbytes)
+        return image
 
 
 def read_data_url(url: str) -> bytes:
@@ -59,7 +59,7 @@ def read_data_url(url: str) -> bytes:
 
 
 def fetch(url: str, settings: ServerSettings) -> bytes:
-    """A picture from an allowed host. Redirects are refused: they would lead past the list of hosts."""
+    """An image from an allowed host. Redirects are refused: they would lead past the list of hosts."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

@@ -29,7 +29,7 @@ class Metrics:
         for name, text, read in (
             ("gpt4roi_waiting", "Questions in the queue.", lambda: engine.waiting_count),
             ("gpt4roi_running", "Answers being written.", lambda: engine.running_count),
-            ("gpt4roi_picture_cache_bytes", "Picture features kept.", lambda: engine.features.pictures.used_bytes),
+            ("gpt4roi_picture_cache_bytes", "Picture features kept.", lambda: engine.features.images.used_bytes),
             ("gpt4roi_region_cache_bytes", "Region features kept.", lambda: engine.features.regions.used_bytes),
             ("gpt4roi_prefix_cache_bytes", "Keys and values kept.", lambda: engine.prefixes.used_bytes),
         ):

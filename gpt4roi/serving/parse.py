@@ -13,7 +13,7 @@ from gpt4roi.conversation import Turn, mentioned_numbers
 from gpt4roi.engine import Engine, Prompt, Sampling, build_prompt
 from gpt4roi.errors import UserError
 from gpt4roi.serving.errors import ApiError
-from gpt4roi.serving.images import PictureStore
+from gpt4roi.serving.images import ImageStore
 from gpt4roi.serving.schema import ChatRequest, ImagePart, Message, RegionPart, TextPart
 from gpt4roi.serving.settings import ServerSettings
 
@@ -50,7 +50,7 @@ def _refuse_constant(name: str) -> Any:
     raise UserError(f"{name} is not JSON")
 
 
-def build_job(request: ChatRequest, engine: Engine, pictures: PictureStore, settings: ServerSettings) -> Job:
+def build_job(request: ChatRequest, engine: Engine, images: ImageStore, settings: ServerSettings) -> Job:
     """Check everything and render the prompt; blocking, for a worker thread.
 
     Raises:
@@ -72,14 +72,14 @@ def build_job(request: ChatRequest, engine: Engine, pictures: PictureStore, sett
         raise ApiError(400, f"{len(given)} regions were given; at most {settings.max_regions} are taken", "messages")
     if (given or any(mentioned_numbers(turn.content) for turn in turns if turn.role == "user")) and not urls:
         raise ApiError(400, "regions were named without a picture; add an image_url part", "messages")
-    picture = pictures.load(urls[0]) if urls else None
+    image = images.load(urls[0]) if urls else None
     regions: dict[int, tuple[float, ...]] = {}
     for part in given:
-        assert picture is not None  # checked above
-        box = validate_box(to_pixels(part.box, picture.size_wh, part.space), picture.size_wh, f"<region{part.number}>")
+        assert image is not None  # checked above
+        box = validate_box(to_pixels(part.box, image.size_wh, part.space), image.size_wh, f"<region{part.number}>")
         if regions.setdefault(part.number, box) != box:
             raise ApiError(400, f"<region{part.number}> is given twice with different boxes; use another number", "messages")
-    prompt = build_prompt(engine.processor, turns, picture, regions)
+    prompt = build_prompt(engine.processor, turns, image, regions)
     if len(prompt.input_ids) > settings.max_prompt_tokens:
         raise ApiError(400, f"the prompt has {len(prompt.input_ids)} tokens; at most {settings.max_prompt_tokens} are taken", "messages")
     stops = [request.stop] if isinstance(request.stop, str) else list(request.stop or [])

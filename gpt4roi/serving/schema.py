@@ -26,7 +26,7 @@ class ImagePart(_Part):
 
 
 class RegionPart(_Part):
-    """A numbered box on the conversation's picture, named in texts as `<regionN>`."""
+    """A numbered box on the conversation's image, named in texts as `<regionN>`."""
 
     type: Literal["region"]
     number: StrictInt = Field(ge=1, le=100_000, description="What texts call it: 2 is `<region2>`.")

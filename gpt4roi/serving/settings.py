@@ -9,11 +9,11 @@ from dataclasses import dataclass
 class ServerSettings:
     """What a client may ask for.
 
-    api_key: required as `Authorization: Bearer …` where it is set. max_body_bytes: of one request. max_pixels: of a picture, checked
+    api_key: required as `Authorization: Bearer …` where it is set. max_body_bytes: of one request. max_pixels: of an image, checked
     before it is decoded. max_regions, max_turns: of one conversation. max_text_characters: of all its texts together.
     max_prompt_tokens: of the rendered prompt. max_new_tokens: of an answer; more is refused. default_new_tokens: when the client names
     no number. timeout_s: from the request to the end of its answer. body_timeout_s: for sending the body. allowed_hosts: names of hosts
-    that pictures may be fetched from; empty fetches none. decoded_bytes: budget of decoded pictures. log_texts: also log questions and
+    that images may be fetched from; empty fetches none. decoded_bytes: budget of decoded images. log_texts: also log questions and
     answers.
     """
 

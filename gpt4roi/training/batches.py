@@ -59,7 +59,7 @@ def epoch_batches(lengths: Sequence[int], plan: BatchPlan, epoch: int) -> list[l
     """Micro-batches of one epoch in order; a multiple of `micro_batches`, filled up with samples of the epoch's beginning.
 
     Args:
-      lengths: tokens of every place of the epoch, picture included.
+      lengths: tokens of every place of the epoch, image included.
     """
     order = generator("batches", plan.seed, epoch).permutation(len(lengths))
     if plan.batch_size is not None:
@@ -143,7 +143,7 @@ class RankBatches(Sampler[list[int]]):
 
 
 class LengthTable:
-    """Estimated tokens of every place of an epoch, picture and template included; the samples' texts are measured once."""
+    """Estimated tokens of every place of an epoch, image and template included; the samples' texts are measured once."""
 
     def __init__(self, mixture: Mixture, image_tokens: int, max_length: int) -> None:
         from gpt4roi.data.mixture import estimated_length

@@ -1,6 +1,6 @@
 """The frozen vision tower's outputs, computed once and read afterwards (`cache_features`).
 
-One file a picture, named after the content of the picture, the tower's weights and the preprocessing, so that a changed one is never
+One file an image, named after the content of the image, the tower's weights and the preprocessing, so that a changed one is never
 confused with the old. Files appear whole or not at all (write, then rename): several ranks or runs may fill one folder at once.
 """
 
@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.processing_gpt4roi import number_boxes
 from gpt4roi.training.hardware import is_bf16_fast
@@ -37,27 +37,27 @@ class FeatureCache:
         self.folder = Path(folder) / fingerprint
         self._keys: dict[tuple[str, int, int], str] = {}
 
-    def path(self, picture: Path | str) -> Path:
-        """Where this picture's features are or would be. Content decides; the file is read again only if its size or time changed."""
-        status = os.stat(picture)
-        known = (str(picture), status.st_size, status.st_mtime_ns)
+    def path(self, image: Path | str) -> Path:
+        """Where this image's features are or would be. Content decides; the file is read again only if its size or time changed."""
+        status = os.stat(image)
+        known = (str(image), status.st_size, status.st_mtime_ns)
         if known not in self._keys:
-            self._keys[known] = hashlib.blake2b(Path(picture).read_bytes(), digest_size=16).hexdigest()
+            self._keys[known] = hashlib.blake2b(Path(image).read_bytes(), digest_size=16).hexdigest()
         key = self._keys[known]
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def read(self, picture: Path | str) -> tuple[list[Tensor], tuple[int, int]] | None:
-        """([image features float16[P, C], levels float16[C_l, h_l, w_l] …], picture's width and height); None if they are not there."""
+    def read(self, image: Path | str) -> tuple[list[Tensor], tuple[int, int]] | None:
+        """([image features float16[P, C], levels float16[C_l, h_l, w_l] …], image's width and height); None if they are not there."""
         try:
-            with safe_open(str(self.path(picture)), framework="pt") as file:
+            with safe_open(str(self.path(image)), framework="pt") as file:
                 names = sorted(file.keys(), key=int)
                 size = json.loads(file.metadata()["image_size_wh"])
                 return [file.get_tensor(name) for name in names], (size[0], size[1])
         except (FileNotFoundError, SafetensorError):
             return None
 
-    def write(self, picture: Path | str, tensors: Sequence[Tensor], image_size_wh: tuple[int, int]) -> None:
-        path = self.path(picture)
+    def write(self, image: Path | str, tensors: Sequence[Tensor], image_size_wh: tuple[int, int]) -> None:
+        path = self.path(image)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         named = {str(index): tensor.to(device="cpu", dtype=torch.float16).contiguous() for index, tensor in enumerate(tensors)}
@@ -67,14 +67,14 @@ class FeatureCache:
     @torch.inference_mode()
     def fill(
         self,
-        pictures: Iterable[Path],
+        images: Iterable[Path],
         model: GPT4RoIForConditionalGeneration,
         processor: GPT4RoIProcessor,
         batch_size: int = 8,
         show_progress: bool = True,
     ) -> int:
-        """Compute what is missing; returns how many pictures were computed."""
-        missing = [picture for picture in dict.fromkeys(pictures) if not self.path(picture).exists()]
+        """Compute what is missing; returns how many images were computed."""
+        missing = [image for image in dict.fromkeys(images) if not self.path(image).exists()]
         tower = model.vision_tower.eval()
         device = next(tower.parameters()).device
         # Kept in float16 anyway; twice as fast where the processor has bfloat16.
@@ -82,19 +82,19 @@ class FeatureCache:
         bar = tqdm(total=len(missing), desc="vision features", unit="picture", disable=not show_progress or not missing)
         for start in range(0, len(missing), batch_size):
             chunk = missing[start : start + batch_size]
-            opened = [open_picture(picture) for picture in chunk]
-            pixels = torch.stack([processor.image_processor(picture) for picture in opened]).to(device)
+            opened = [open_image(image) for image in chunk]
+            pixels = torch.stack([processor.image_processor(image) for image in opened]).to(device)
             with low_precision:
                 image_features, levels = tower(pixels)
-            for row, (path, picture) in enumerate(zip(chunk, opened, strict=True)):
-                self.write(path, [image_features[row], *(level[row] for level in levels)], picture.size)
+            for row, (path, image) in enumerate(zip(chunk, opened, strict=True)):
+                self.write(path, [image_features[row], *(level[row] for level in levels)], image.size)
             bar.update(len(chunk))
         bar.close()
         return len(missing)
 
 
 def tower_fingerprint(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> str:
-    """What the features depend on beside the picture: the tower's config and weights, and how a picture becomes `pixel_values`."""
+    """What the features depend on beside the image: the tower's config and weights, and how an image becomes `pixel_values`."""
     digest = hashlib.blake2b(digest_size=12)
     preprocessing = {name: value for name, value in processor.to_dict().items() if name.startswith("image_") or name == "resize"}
     digest.update(json.dumps([model.config.vision_config.to_dict(), preprocessing], sort_keys=True, default=str).encode())
@@ -105,7 +105,7 @@ def tower_fingerprint(model: GPT4RoIForConditionalGeneration, processor: GPT4RoI
 
 
 class CachedFeaturesProcessor:
-    """A processor that reads a picture's features instead of the picture; for `RegionCollator`, with `vision_outputs` in the batch."""
+    """A processor that reads an image's features instead of the image; for `RegionCollator`, with `vision_outputs` in the batch."""
 
     def __init__(self, processor: GPT4RoIProcessor, cache: FeatureCache) -> None:
         self.processor = processor

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 
 
 class Cropper(Protocol):
@@ -24,7 +24,7 @@ class Cropper(Protocol):
 
 
 class LabelledRegions(Dataset):
-    """Pictures with labelled boxes, augmented when training: crop, flip, box jitter, brightness."""
+    """Images with labelled boxes, augmented when training: crop, flip, box jitter, brightness."""
 
     def __init__(self, path: str, classes: dict[str, int], image_size: int, crop_min: float | None, seed: int) -> None:
         self.records = [r for r in map(json.loads, Path(path).read_text(encoding="utf-8").splitlines()) if r["regions"]]
@@ -34,14 +34,14 @@ class LabelledRegions(Dataset):
         return len(self.records)
 
     @property
-    def pictures(self) -> list[str]:
+    def images(self) -> list[str]:
         return [record["image"] for record in self.records]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         record = self.records[index]
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        picture = open_picture(record["image"])
-        width, height = picture.size
+        image = open_image(record["image"])
+        width, height = image.size
         regions = record["regions"]
         if len(regions) > 14:
             regions = [regions[i] for i in sorted(rng.permutation(len(regions))[:14])] if self.crop_min else regions
@@ -56,7 +56,7 @@ class LabelledRegions(Dataset):
             share = np.clip(clipped[:, 2:] - clipped[:, :2], 0, None).prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
             keep = share > 0.6
             if keep.any():
-                picture = picture.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR, box=tuple(window))
+                image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR, box=tuple(window))
                 boxes = (clipped - window[[0, 1, 0, 1]]) / np.array([*scale, *scale])
             else:
                 keep[:] = True
@@ -66,9 +66,9 @@ class LabelledRegions(Dataset):
             flip, gain = bool(rng.random() < 0.5), float(rng.uniform(0.8, 1.2))
         else:
             boxes = boxes / [width, height, width, height]
-        if picture.size != (self.image_size, self.image_size):
-            picture = picture.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture, dtype=np.float32)
+        if image.size != (self.image_size, self.image_size):
+            image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, dtype=np.float32)
         if flip:
             pixels, boxes = pixels[:, ::-1], np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1)
         pixels = np.clip(pixels * gain, 0, 255) / 127.5 - 1
@@ -96,9 +96,9 @@ def collate(examples: list[dict[str, Tensor]]) -> dict[str, Any]:
 
 @dataclass
 class CropTable:
-    """Every box of every view, and every picture of every view, as the trained layers see them.
+    """Every box of every view, and every image of every view, as the trained layers see them.
 
-    owners: int[N], the picture of each box as a row of `sources`; pictures and present have one row a picture and view, view by view.
+    owners: int[N], the image of each box as a row of `sources`; images and present have one row an image and view, view by view.
     """
 
     crops: Tensor
@@ -106,29 +106,29 @@ class CropTable:
     labels: Tensor
     colours: Tensor
     owners: Tensor
-    pictures: Tensor
+    images: Tensor
     present: Tensor
     sources: list[str]
 
-    def of_pictures(self, chosen: Tensor) -> CropTable:
-        """What belongs to the chosen pictures, bool[len(sources)]; `owners` and `sources` keep their rows."""
-        boxes, rows = chosen[self.owners], chosen.repeat(len(self.pictures) // len(chosen))
+    def of_images(self, chosen: Tensor) -> CropTable:
+        """What belongs to the chosen images, bool[len(sources)]; `owners` and `sources` keep their rows."""
+        boxes, rows = chosen[self.owners], chosen.repeat(len(self.images) // len(chosen))
         of_boxes = {name: getattr(self, name)[boxes] for name in ("crops", "boxes", "labels", "colours", "owners")}
-        return replace(self, **of_boxes, pictures=self.pictures[rows], present=self.present[rows])
+        return replace(self, **of_boxes, images=self.images[rows], present=self.present[rows])
 
 
 def cut_crops(model: Cropper, data: LabelledRegions, views: int, workers: int) -> CropTable:
-    """Run the frozen tower once over `views` augmented passes of the pictures."""
+    """Run the frozen tower once over `views` augmented passes of the images."""
     columns: dict[str, list[Tensor]] = {name: [] for name in ("crops", "boxes", "labels", "colours", "owners", "pictures", "present")}
     augmented = data.crop_min
     for view in range(views):
-        # The first view is the picture as it is, which is what the model will be asked about.
+        # The first view is the image as it is, which is what the model will be asked about.
         data.epoch, data.crop_min = view, augmented if view else None
         loader = DataLoader(data, 16, collate_fn=collate, num_workers=workers)
         position = 0
         for batch in tqdm(loader, desc=f"view {view + 1} of {views}", unit="batch", mininterval=10):
-            crops, pictures = model.crop(batch["pixels"], batch["boxes"])
-            for name, value in (("crops", crops), ("boxes", torch.cat(batch["boxes"])), ("pictures", pictures)):
+            crops, images = model.crop(batch["pixels"], batch["boxes"])
+            for name, value in (("crops", crops), ("boxes", torch.cat(batch["boxes"])), ("pictures", images)):
                 columns[name].append(value)
             for name in ("labels", "colours", "present"):
                 columns[name].append(batch[name])

@@ -3,7 +3,7 @@
 Each region feature becomes a word of the language model: its RMS-normalised value must be near the input embedding of the class name and
 of the colours, and its projections on left-right, top-bottom and small-large (differences of the embeddings of those words) must be the
 box's centre and size, with a fixed share of the feature's length so that half precision keeps them apart. Free linear heads ask for names
-and colours once more; image features must tell which classes are in the picture. The heads are thrown away, and what is kept is scaled
+and colours once more; image features must tell which classes are in the image. The heads are thrown away, and what is kept is scaled
 to the length of a word embedding.
 """
 
@@ -39,8 +39,8 @@ class RegionPretrainingArguments:
     """One run. Paths are relative to the working directory.
 
     tower_checkpoints: safetensors of each timm backbone, in the order of the config's backbones; they stay frozen.
-    views: passes of the tower over the pictures; the first is plain, the others are augmented. crop_min: smallest side of a crop.
-    folds: so many further encoders, each without one fold of the pictures, for `cross_fitted` of stage 2, and all together as the members of
+    views: passes of the tower over the images; the first is plain, the others are augmented. crop_min: smallest side of a crop.
+    folds: so many further encoders, each without one fold of the images, for `cross_fitted` of stage 2, and all together as the members of
       the region encoder; 0 = none.
     batch_size: boxes a step; learning_rate: of encoder, projector and heads.
     channel_dropout: share of the tower's channels that a box goes without. mixup: of the Beta distribution that says how much of another box
@@ -117,7 +117,7 @@ def word_targets(labels: list[str], tokenizer: Any, table: Tensor) -> WordTarget
 
 # What the memory adds, in lengths of a word, and how sharply it tells names apart: about as sharply as fits their nearness on dev.
 MEMORY_LENGTH, MEMORY_SHARPNESS = 0.5, 24.0
-# The share of a feature's length that a box's centre at the picture's right edge, or a box as large as the picture, takes.
+# The share of a feature's length that a box's centre at the image's right edge, or a box as large as the image, takes.
 PLACE_SHARE = 0.35
 
 
@@ -157,12 +157,12 @@ class RegionPretrainingModel(nn.Module):
         """What the trained layers see of each box: RoIAlign commutes with the 1x1 input convolution when there is no fuse round.
 
         Returns:
-          float16[R, sum(C_l + 2), s, s], levels concatenated, and the picture's features float16[B, P, C].
+          float16[R, sum(C_l + 2), s, s], levels concatenated, and the image's features float16[B, P, C].
         """
         with torch.autocast("cpu", torch.bfloat16):
-            picture, levels = self.vision_tower(pixels)
+            image, levels = self.vision_tower(pixels)
         resized = self.encoder.resize_levels([level.float() for level in levels])
-        return torch.cat(crop_regions(resized, boxes, self.encoder.config), dim=1).half(), picture.half()
+        return torch.cat(crop_regions(resized, boxes, self.encoder.config), dim=1).half(), image.half()
 
     def encode_crops(self, crops: Tensor, boxes: Tensor) -> Tensor:
         """The region encoder from `crop`'s output on, up to its memory."""
@@ -184,12 +184,12 @@ class RegionPretrainingModel(nn.Module):
             "place": 8 * F.smooth_l1_loss(directions @ self.words.places.T / PLACE_SHARE, places, beta=0.1),
         }
 
-    def presence_loss(self, picture: Tensor, present: Tensor) -> Tensor:
-        logits = self.presence_head(rms_normalise(self.multi_modal_projector(picture))).amax(1)
+    def presence_loss(self, image: Tensor, present: Tensor) -> Tensor:
+        logits = self.presence_head(rms_normalise(self.multi_modal_projector(image))).amax(1)
         return 5 * F.binary_cross_entropy_with_logits(logits, present)
 
     @torch.inference_mode()
-    def scale_to_words(self, crops: Tensor, boxes: Tensor, pictures: Tensor) -> None:
+    def scale_to_words(self, crops: Tensor, boxes: Tensor, images: Tensor) -> None:
         """Make features as long as word embeddings, around what these share, and regions' stretched: the last layers take in the factors.
         Then fill the memory with the names; entries that are left over add nothing.
 
@@ -200,7 +200,7 @@ class RegionPretrainingModel(nn.Module):
         output.bias.copy_(stretch @ output.bias)
         for layer, features in (
             (output, self.encode_crops(crops, boxes)),
-            (self.multi_modal_projector, self.multi_modal_projector(pictures).flatten(0, 1)),
+            (self.multi_modal_projector, self.multi_modal_projector(images).flatten(0, 1)),
         ):
             factor = self.words.length / features.norm(dim=-1).mean()
             layer.weight.mul_(factor)
@@ -288,10 +288,10 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     dev = cut_crops(model, LabelledRegions(run_args.dev, classes, image_size, None, run_args.seed), 1, run_args.workers)
     scores, steps = fit(model, train, dev, run_args)
     model.eval()
-    model.scale_to_words(dev.crops.float(), dev.boxes, dev.pictures.float())
+    model.scale_to_words(dev.crops.float(), dev.boxes, dev.images.float())
     output = Path(run_args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    fold_scores = fit_folds(model, regions.pictures, train, dev, run_args) if run_args.folds else []
+    fold_scores = fit_folds(model, regions.images, train, dev, run_args) if run_args.folds else []
     save_file(with_members(model.kept_state(), output, run_args.folds), output / "model.safetensors")
     metrics = {
         "dev": scores,
@@ -306,15 +306,15 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
 
 
 def fit_folds(
-    model: RegionPretrainingModel, pictures: list[str], train: CropTable, dev: CropTable, args: RegionPretrainingArguments
+    model: RegionPretrainingModel, images: list[str], train: CropTable, dev: CropTable, args: RegionPretrainingArguments
 ) -> list[dict[str, float]]:
-    """One encoder and projector for each fold, fitted without its pictures; the scores of each on its own fold.
+    """One encoder and projector for each fold, fitted without its images; the scores of each on its own fold.
 
     All start as the fitted model once did and answer to its finished heads, so that the same direction means the same in every fold.
     """
     output = Path(args.output_dir)
-    fold_by_picture = {picture: fold_of(picture, args.folds) for picture in pictures}
-    folds = torch.tensor(list(fold_by_picture.values()))
+    fold_by_image = {image: fold_of(image, args.folds) for image in images}
+    folds = torch.tensor(list(fold_by_image.values()))
     scores = []
     for fold in range(args.folds):
         torch.manual_seed(args.seed)
@@ -324,17 +324,17 @@ def fit_folds(
             head.load_state_dict(getattr(model, name).state_dict())
             head.requires_grad_(False)
         other.vision_tower.requires_grad_(False)
-        fit(other, train.of_pictures(folds != fold), dev, args)
+        fit(other, train.of_images(folds != fold), dev, args)
         other.eval()
-        scores.append(evaluate(other, train.of_pictures(folds == fold)))
-        other.scale_to_words(dev.crops.float(), dev.boxes, dev.pictures.float())
+        scores.append(evaluate(other, train.of_images(folds == fold)))
+        other.scale_to_words(dev.crops.float(), dev.boxes, dev.images.float())
         save_file(other.kept_state(("region_encoder.", "multi_modal_projector.")), fold_file(output, fold))
-    (output / FOLDS_NAME).write_text(json.dumps(fold_by_picture) + "\n", encoding="utf-8")
+    (output / FOLDS_NAME).write_text(json.dumps(fold_by_image) + "\n", encoding="utf-8")
     return scores
 
 
 def with_members(state: dict[str, Tensor], folder: Path, folds: int) -> dict[str, Tensor]:
-    """The encoders of the folds in place of the one that was fitted on everything; the mean of them names new pictures better."""
+    """The encoders of the folds in place of the one that was fitted on everything; the mean of them names new images better."""
     own = "region_encoder.members.0."
     for fold in range(folds):
         encoder = load_file(fold_file(folder, fold))
@@ -376,8 +376,8 @@ def fit(model: RegionPretrainingModel, train: CropTable, dev: CropTable, args: R
         names = F.one_hot(train.labels[rows], len(model.words.names)).float()
         crops, names, colours = mix(F.dropout2d(train.crops[rows].float(), args.channel_dropout), names, train.colours[rows], args.mixup)
         parts = model.loss(crops, train.boxes[rows], names, colours, args.label_smoothing)
-        pictures = torch.randint(len(train.pictures), (64,), generator=generator)
-        parts["presence"] = model.presence_loss(train.pictures[pictures].float(), train.present[pictures])
+        images = torch.randint(len(train.images), (64,), generator=generator)
+        parts["presence"] = model.presence_loss(train.images[images].float(), train.present[images])
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             raise UserError(f"the loss became {loss.item()} at step {step}; lower learning_rate")

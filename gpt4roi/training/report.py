@@ -83,7 +83,7 @@ def write_report(output_dir: Path) -> Path:
     history = json.loads((output_dir / HISTORY_NAME).read_text(encoding="utf-8"))
     record = json.loads((output_dir / "run.json").read_text(encoding="utf-8"))
     draw_curves(history, output_dir / CURVE_NAME)
-    picture = base64.b64encode((output_dir / CURVE_NAME).read_bytes()).decode("ascii")
+    image = base64.b64encode((output_dir / CURVE_NAME).read_bytes()).decode("ascii")
     samples_path = output_dir / SAMPLES_NAME
     samples = [json.loads(line) for line in samples_path.read_text(encoding="utf-8").splitlines()] if samples_path.exists() else []
     config = (output_dir / "config.yaml").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def write_report(output_dir: Path) -> Path:
 <title>Training run {html.escape(output_dir.name)}</title><style>{STYLE}</style>
 <h1>Training run {html.escape(output_dir.name)}</h1>
 <div class="figures">{"".join(f"<div><b>{html.escape(value)}</b>{html.escape(name)}</div>" for name, value in _figures(history))}</div>
-<p><img alt="loss over steps" src="data:image/png;base64,{picture}"></p>
+<p><img alt="loss over steps" src="data:image/png;base64,{image}"></p>
 <h2>Data</h2>{_table(["set", "samples", "places an epoch", "left out"], [[d["name"], d["samples"], d["places_an_epoch"], d["left_out"] or ""] for d in record["data"]])}
 <h2>Parameters</h2>{_table(["part", "trained", "all"], [[part, f"{c['trainable']:,}", f"{c['all']:,}"] for part, c in record["parameters"].items()])}
 <h2>Answers</h2>{_answers(samples)}

@@ -156,9 +156,9 @@ def cached_reader(
     assert config.cache_features is not None
     cache = FeatureCache(Path(config.cache_features).expanduser(), tower_fingerprint(model, processor))
     samples = [sample for part in mixture.parts for sample in part] + eval_samples
-    pictures = list(dict.fromkeys(sample.image for sample in samples if sample.image is not None))
+    images = list(dict.fromkeys(sample.image for sample in samples if sample.image is not None))
     model.vision_tower.to(args.device)
-    cache.fill(pictures[rank::world_size], model, processor, show_progress=rank == 0)
+    cache.fill(images[rank::world_size], model, processor, show_progress=rank == 0)
     model.vision_tower.to("cpu")
     if world_size > 1:
         torch.distributed.barrier()

@@ -110,9 +110,9 @@ class Writer:
         if self.rng.random() < 0.5:
             self.add("yes_no", sentence(f"{with_article(true)}, so yes"), a=self.tag(index), x=with_article(true))
             return
-        same_picture = [r["label"] for r in self.record["regions"] if r["label"] != true]
+        same_image = [r["label"] for r in self.record["regions"] if r["label"] != true]
         confusable = [name for group in CONFUSABLE if true in group for name in group if name != true]
-        pools: list[Sequence[str]] = [pool for pool in (same_picture, confusable) if pool]
+        pools: list[Sequence[str]] = [pool for pool in (same_image, confusable) if pool]
         pool: Sequence[str] = self.rng.choice(pools) if pools and self.rng.random() < 0.75 else self.labels
         false = self.rng.choice([name for name in pool if name != true])
         self.add("yes_no", sentence(f"{with_article(true)}, so no"), a=self.tag(index), x=with_article(false))
@@ -266,7 +266,7 @@ class Writer:
         self.add("else", answer, a=self.tag(self.rng.randrange(len(self.regions))))
         return None
 
-    def picture(self) -> None:
+    def image(self) -> None:
         captions = self.record.get("captions") or []
         if not captions:
             return self.colour()
@@ -299,7 +299,7 @@ class Writer:
 SINGLE = (("name", 38), ("yes_no", 28), ("colour", 30), ("refuse", 6), ("place", 4), ("describe", 4))
 SEVERAL = (
     ("name", 32), ("yes_no", 26), ("relation", 8), ("same", 5), ("colour", 9), ("where", 1), ("size", 1), ("compare", 2), ("place", 2), ("describe", 1), ("list_all", 6),
-    ("count", 1), ("anything_else", 1), ("follow_up", 1), ("refuse", 4), ("picture", 1),
+    ("count", 1), ("anything_else", 1), ("follow_up", 1), ("refuse", 4), ("image", 1),
 )  # fmt: skip
 GEOMETRY = (("relation", 56), ("where", 24), ("size", 8), ("place", 8), ("refuse", 4))
 PAIR = (("relation", 60), ("same", 40))
@@ -356,7 +356,7 @@ def conversation(
         questions = 2 * len(regions) + 2 if len(regions) > 1 else 3
     writer = Writer(record, rng, regions, labels)
     if not regions:
-        writer.picture()
+        writer.image()
     else:
         plan = PAIR if pair else GEOMETRY if geometry else SINGLE if len(regions) == 1 else SEVERAL
         # Each at most once for a single region: its first answer would give the others away.

@@ -4,7 +4,7 @@
     python recipes/embedded/data.py DATA_DIR OUTPUT_DIR
 
 DATA_DIR holds COCO-style sets (`SET/instances_{train,val}.json`, `SET/images/`) named in SETS. `dev` is a slice cut from train by a
-hash of the picture's name, for choosing; `val` is reported once. Neither pictures nor annotations enter this repository.
+hash of the image's name, for choosing; `val` is reported once. Neither images nor annotations enter this repository.
 One line: {"image", "regions": [{"box_xyxy", "label", "colours"}], "conversation": [], "source", "captions"}.
 """
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from gpt4roi.boxes import xywh_to_xyxy
 from gpt4roi.data.colours import COLOURS, colour_fractions
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 
 SETS = ("coco_small", "caltech101", "groceries", "tiny300", "indoor")
 # One name for one thing across the sets; the sets' own spellings are synonyms in evaluation.
@@ -56,7 +56,7 @@ def read_set(root: Path, name: str, split: str) -> list[dict[str, Any]]:
         if not annotations and image["id"] not in captions:
             continue
         path = root / name / "images" / Path(image["file_name"]).name
-        rgb = np.asarray(open_picture(path))
+        rgb = np.asarray(open_image(path))
         regions = []
         for annotation in annotations:
             box = [round(value, 1) for value in xywh_to_xyxy([annotation["bbox"]])[0].tolist()]

@@ -22,7 +22,7 @@ from torchvision.ops import roi_align
 from tqdm import tqdm
 
 from gpt4roi.data.colours import COLOURS
-from gpt4roi.images import open_picture
+from gpt4roi.images import open_image
 from gpt4roi.models.loading import load_model
 from recipes.embedded.conversations import with_article
 
@@ -31,14 +31,14 @@ Box = tuple[float, ...]
 
 @torch.inference_mode()
 def pooled_features(boxes_by_image: dict[str, list[Box]]) -> dict[tuple[str, Box], Tensor]:
-    """Mean of every level over each box, levels concatenated: float[C] by (picture, box)."""
+    """Mean of every level over each box, levels concatenated: float[C] by (image, box)."""
     model, processor = load_model("embedded")
     features: dict[tuple[str, Box], Tensor] = {}
     for image, boxes in tqdm(boxes_by_image.items(), unit="picture", mininterval=10):
-        picture = open_picture(image)
-        scale = torch.tensor([*picture.size, *picture.size])
+        opened = open_image(image)
+        scale = torch.tensor([*opened.size, *opened.size])
         with torch.autocast("cpu", torch.bfloat16):
-            _, levels = model.vision_tower(processor.image_processor(picture)[None])
+            _, levels = model.vision_tower(processor.image_processor(opened)[None])
         parts = []
         for level in levels:
             size = torch.tensor([level.shape[3], level.shape[2]] * 2)

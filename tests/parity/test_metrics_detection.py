@@ -25,7 +25,7 @@ pytest.importorskip("pycocotools")
 
 
 def made_up(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """12 pictures, 4 classes of which one never occurs, crowds, detections that are right, shifted, of another class or doubled."""
+    """12 images, 4 classes of which one never occurs, crowds, detections that are right, shifted, of another class or doubled."""
     from pycocotools import mask as mask_utils
 
     generator = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def test_average_precision_is_cocoevals(seed: int, iou_type: str) -> None:
     assert figures["box_ap"].low <= figures["box_ap"].value <= figures["box_ap"].high
 
 
-def test_weights_repeat_pictures() -> None:
+def test_weights_repeat_images() -> None:
     dataset, detections = made_up(3)
     coco = make_coco(dataset)
     measured = AveragePrecision(coco, detections, "bbox")

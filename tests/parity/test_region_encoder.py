@@ -103,7 +103,7 @@ def test_crops_box_embedding_and_flattened_feature(
             torch.testing.assert_close(captured[name], expected, rtol=TOLERANCE, atol=TOLERANCE, msg=name)
 
 
-def test_one_picture_at_a_time_is_the_same(reference: dict[str, Any], encoder: RegionEncoder, maps: list[Tensor]) -> None:
+def test_one_image_at_a_time_is_the_same(reference: dict[str, Any], encoder: RegionEncoder, maps: list[Tensor]) -> None:
     boxes = reference["cases"]["two_images"]["boxes"]
     with torch.no_grad():
         alone = [encoder.pool_regions([level[index : index + 1] for level in maps], [boxes[index]]) for index in range(2)]

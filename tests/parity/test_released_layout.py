@@ -64,7 +64,7 @@ def test_embeddings(model: GPT4RoIForConditionalGeneration, expected: dict[str, 
     batch = inputs(expected, model.device)
     with torch.no_grad():
         regions = model.get_region_features(batch["pixel_values"], batch["boxes_xyxy_norm"])
-        embeddings = model.embed(batch["input_ids"], model.get_image_features(batch["pixel_values"]), regions)
+        embeddings = model.embed(batch["input_ids"], model.get_image_features(batch["pixel_values"]).image_features, regions)
     assert difference(embeddings, expected["inputs_embeds"]) < TOLERANCE
 
 

@@ -44,7 +44,7 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> GPT4RoIProcessor:
 
 
 def marked(processor: GPT4RoIProcessor, encoded: EncodedConversation) -> str:
-    """Pieces as the model reads them, a line a turn, the picture's patches counted."""
+    """Pieces as the model reads them, a line a turn, the image's patches counted."""
     pieces = processor.tokenizer.convert_ids_to_tokens(encoded.input_ids)
     parts: list[str] = []
     before, patches = False, 0

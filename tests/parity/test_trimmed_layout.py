@@ -132,7 +132,7 @@ def test_the_file_is_small() -> None:
 def test_embeddings(model: GPT4RoIForConditionalGeneration, kept: dict[str, Tensor], region_features: Tensor) -> None:
     assert region_features.shape == (2, TEXT_WIDTH)
     with torch.no_grad():
-        image = model.get_image_features(kept["pixel_values"].float())
+        image = model.get_image_features(kept["pixel_values"].float()).image_features
         embeddings = model.embed(kept["input_ids"], image, region_features)[0, kept["compared"]]
     assert difference(embeddings, kept["inputs_embeds"]) < TOLERANCE
 
@@ -170,11 +170,9 @@ def test_greedy_tokens(model: GPT4RoIForConditionalGeneration, kept: dict[str, T
     assert difference(output.logits[0][0, kept["head_ids"]], kept["gen_last_logits"]) < TOLERANCE
 
 
-def test_the_picture_and_the_regions_matter(
-    model: GPT4RoIForConditionalGeneration, kept: dict[str, Tensor], region_features: Tensor
-) -> None:
+def test_the_image_and_the_regions_matter(model: GPT4RoIForConditionalGeneration, kept: dict[str, Tensor], region_features: Tensor) -> None:
     """So that the agreement above is about them too, and not about the words alone."""
-    image = model.get_image_features(kept["pixel_values"].float()).detach()
+    image = model.get_image_features(kept["pixel_values"].float()).image_features.detach()
     with torch.no_grad():
         for features, regions in ((image.flip(1), region_features), (image, region_features.flip(0))):
             embeddings = model.embed(kept["input_ids"], features, regions)

@@ -1,7 +1,7 @@
 """How `data/released_layout_trimmed.npz` was made: `python tests/parity/trim_released_layout.py RELEASED_LAYOUT_TINY`.
 
 The whole folder is 17 MB, nearly all of it word rows that no test looks at. What is kept, exactly: the vision tower up to the hidden state
-that is used, projector, language model, the rows of words that are read or that win, one picture, one dialogue, one generation. What is
+that is used, projector, language model, the rows of words that are read or that win, one image, one dialogue, one generation. What is
 left out: the region module (`region_encoder_tiny.pt` has one of the same size) and every other word row.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 OUTPUT = Path(__file__).parent / "data" / "released_layout_trimmed.npz"
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-# Of a picture's 256 features this many are compared; text and regions all are.
+# Of an image's 256 features this many are compared; text and regions all are.
 FEATURE_STEP = 32
 IMAGE_TOKEN = 32001
 

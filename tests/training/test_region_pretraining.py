@@ -71,16 +71,16 @@ def test_what_is_kept_is_as_long_as_a_word_around_what_words_share() -> None:
     torch.manual_seed(0)
     model = RegionPretrainingModel(tiny_config(), targets(3)).eval()
     crops, _ = model.crop(torch.randn(1, 3, 64, 64), [torch.tensor([[0.1, 0.2, 0.6, 0.9]] * 5)])
-    boxes, pictures = torch.rand(5, 4).sort(-1).values, torch.randn(2, 4, model.vision_tower.feature_size)
+    boxes, images = torch.rand(5, 4).sort(-1).values, torch.randn(2, 4, model.vision_tower.feature_size)
     with torch.inference_mode():
         before = model.encode_crops(crops.float(), boxes)
-    model.scale_to_words(crops.float(), boxes, pictures)
+    model.scale_to_words(crops.float(), boxes, images)
     with torch.inference_mode():
         after = model.encode_crops(crops.float(), boxes) - 0.5
         assert abs(after.norm(dim=-1).mean().item() - 3.0) < 1e-3
         stretched = before @ model.words.stretch().T
         torch.testing.assert_close(after / after.norm(), stretched / stretched.norm(), atol=1e-4, rtol=1e-3)
-        assert abs((model.multi_modal_projector(pictures) - 0.5).norm(dim=-1).mean().item() - 3.0) < 1e-3
+        assert abs((model.multi_modal_projector(images) - 0.5).norm(dim=-1).mean().item() - 3.0) < 1e-3
 
 
 def test_the_memory_holds_the_names_at_the_end_and_adds_the_nearest() -> None:
@@ -163,7 +163,7 @@ def test_it_learns_two_colours_and_leaves_the_tower_alone(tmp_path: Path) -> Non
     assert all(torch.equal(value, tower[name]) for name, value in model.vision_tower.state_dict().items())
 
 
-def test_neighbouring_pictures_share_a_fold_and_every_fold_gets_some() -> None:
+def test_neighbouring_images_share_a_fold_and_every_fold_gets_some() -> None:
     assert len({fold_of(f"set/images/CAKE008{digit}.jpg", 4) for digit in range(10)}) == 1
     assert len({fold_of(f"set/images/0000{number}.jpg", 4) for number in range(10, 500)}) == 4
     assert fold_of("here/a12.jpg", 4) == fold_of("elsewhere/a13.jpg", 4)
@@ -176,11 +176,11 @@ def test_each_fold_gets_an_encoder_that_never_saw_it(tmp_path: Path) -> None:
     model.vision_tower.requires_grad_(False)
     data = LabelledRegions(str(path), {"blue thing": 0, "red thing": 1}, 64, None, 0)
     table = cut_crops(model, data, 2, 0)
-    folds = torch.tensor([fold_of(picture, 2) for picture in data.pictures])
-    chosen = table.of_pictures(folds == 1)
-    assert len(chosen.crops) == 2 * int((folds == 1).sum()) == len(chosen.pictures)
+    folds = torch.tensor([fold_of(image, 2) for image in data.images])
+    chosen = table.of_images(folds == 1)
+    assert len(chosen.crops) == 2 * int((folds == 1).sum()) == len(chosen.images)
     assert bool((folds[chosen.owners] == 1).all())
-    # What fold 0's encoder learned must not depend on the pictures of fold 0: spoil their labels and it stays the same.
+    # What fold 0's encoder learned must not depend on the images of fold 0: spoil their labels and it stays the same.
     arguments = RegionPretrainingArguments(
         train="", dev="", output_dir=str(tmp_path), epochs=4, batch_size=8, learning_rate=5e-3, label_smoothing=0.0, folds=2
     )
@@ -188,10 +188,10 @@ def test_each_fold_gets_an_encoder_that_never_saw_it(tmp_path: Path) -> None:
     for spoiled in (False, True):
         if spoiled:
             table.labels = torch.where(folds[table.owners] == 0, 1 - table.labels, table.labels)
-        scores = fit_folds(model, data.pictures, table, table, arguments)
+        scores = fit_folds(model, data.images, table, table, arguments)
         assert len(scores) == 2 and all(0 <= score["made"] <= 1 for score in scores)
         saved.append([load_file(fold_file(tmp_path, fold)) for fold in range(2)])
-    assert json.loads((tmp_path / FOLDS_NAME).read_text()) == dict(zip(data.pictures, folds.tolist(), strict=True))
+    assert json.loads((tmp_path / FOLDS_NAME).read_text()) == dict(zip(data.images, folds.tolist(), strict=True))
     name = "region_encoder.members.0.output_linear.weight"
     assert torch.equal(saved[0][0][name], saved[1][0][name])
     assert not torch.equal(saved[0][1][name], saved[1][1][name])

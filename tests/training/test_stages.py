@@ -128,17 +128,17 @@ def test_cached_features_and_answer_logits_give_the_same_curve(workplace):
 
 
 def write_folds(workplace: Path, folder: Path, changed_by: float) -> None:
-    """Stage 1's output as if every odd picture were fold 1 and fold 1's encoder another one."""
+    """Stage 1's output as if every odd image were fold 1 and fold 1's encoder another one."""
     folder.mkdir(exist_ok=True)
     state = load_file(workplace / "start" / "model.safetensors")
     kept = {name: value for name, value in state.items() if name.startswith(("region_encoder.", "multi_modal_projector."))}
     save_file(kept, folder / "fold_0.safetensors")
     save_file({name: value + changed_by for name, value in kept.items()}, folder / "fold_1.safetensors")
-    pictures = {str(workplace / "data" / f"{index}.png"): index % 2 for index in range(12)}
-    (folder / "folds.json").write_text(json.dumps(pictures), encoding="utf-8")
+    images = {str(workplace / "data" / f"{index}.png"): index % 2 for index in range(12)}
+    (folder / "folds.json").write_text(json.dumps(images), encoding="utf-8")
 
 
-def test_a_cross_fitted_run_reads_each_picture_with_the_encoder_of_its_fold(workplace):
+def test_a_cross_fitted_run_reads_each_image_with_the_encoder_of_its_fold(workplace):
     parts = {"language_model": {"learning_rate": 3e-3}}
 
     def curve(name: str, **changes) -> list[float]:

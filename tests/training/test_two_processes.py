@@ -1,6 +1,6 @@
 """Two real processes on the CPU (gloo): DDP, ZeRO-2 and ZeRO-3 follow one process's loss curve, survive a kill, and export.
 
-One micro-batch is one sample, and some samples have no region or no picture, so ranks often differ in what they run.
+One micro-batch is one sample, and some samples have no region or no image, so ranks often differ in what they run.
 """
 
 from __future__ import annotations

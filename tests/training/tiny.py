@@ -1,4 +1,4 @@
-"""A tiny random model folder, pictures drawn on the spot and region data in our own format: no network, no weights."""
+"""A tiny random model folder, images drawn on the spot and region data in our own format: no network, no weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
 
 
 def save_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Hidden 32, two layers, 16 x 16 pictures, one token a byte."""
+    """Hidden 32, two layers, 16 x 16 images, one token a byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -52,7 +52,7 @@ def save_tiny_model(folder: Path, seed: int = 0) -> Path:
 
 
 def write_data(folder: Path, count: int = 12, seed: int = 0) -> Path:
-    """Squares on grey and their colours; every fourth sample has no region, every sixth no picture at all."""
+    """Squares on grey and their colours; every fourth sample has no region, every sixth no image at all."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     records = []

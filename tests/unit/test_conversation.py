@@ -139,6 +139,6 @@ def test_turns_that_are_none(bad: list[object]) -> None:
         as_turns(bad)  # type: ignore[arg-type]
 
 
-def test_a_picture_needs_a_user_turn() -> None:
+def test_a_image_needs_a_user_turn() -> None:
     with pytest.raises(ConversationError, match="at least one user turn"):
         render([Turn("assistant", "Hi")], STYLES["vicuna_v0"], has_image=True)

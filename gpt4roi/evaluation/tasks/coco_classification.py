@@ -15,7 +15,7 @@ from gpt4roi.evaluation.items import EvaluationError, Figure, Item, mean_figure
 from gpt4roi.evaluation.task import Task, box_of_xywh, image_path, scores_of
 
 QUESTION = "What is the category of <region1>? Answer with a COCO-80 class name."
-# Names per box that go into COCOeval: it keeps 100 detections a picture and class, and further names add nothing but memory.
+# Names per box that go into COCOeval: it keeps 100 detections an image and class, and further names add nothing but memory.
 RANKED_NAMES = 10
 
 

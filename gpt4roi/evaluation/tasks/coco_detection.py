@@ -1,7 +1,7 @@
 """COCO detection and instance segmentation: box and mask AP through pycocotools, on a predictions file.
 
 Data: instances_val2017.json. Predictions: COCO's own results list (`[{"image_id", "category_id", "bbox" xywh, "score", "segmentation" RLE}]`,
-pictures without detections left out), or JSONL with one record per picture, `{"id": image id, "output": [detections]}`.
+images without detections left out), or JSONL with one record per image, `{"id": image id, "output": [detections]}`.
 `--classes FILE` (one class name a line) scores only these classes.
 """
 

@@ -7,10 +7,10 @@ Items file, JSONL, one question a line:
 
 - `kind`: `name` (answers: acceptable class names, the class first), `yes_no` (answers: `["yes"]` or `["no"]`), `relation`
   (answers: acceptable wordings), `colour` (answers: the region's two most frequent colours, most frequent first), `refuse`
-  (the question cannot be answered from the picture; answers: an example refusal, may be empty).
+  (the question cannot be answered from the image; answers: an example refusal, may be empty).
 - `group`: a data set or slice of it, or a list of them (an item of `coco_big` may also count in `coco_all`).
 - `phrasing`: `seen` in training or `unseen`; optional.
-- `box_xyxy`: pixels of the picture. `image`: relative to --images, else to the items file.
+- `box_xyxy`: pixels of the image. `image`: relative to --images, else to the items file.
 
 Figures are named `kind/group`, and `kind/phrasing` for seen and unseen wordings.
 """
@@ -196,10 +196,10 @@ class EmbeddedSuite(Task):
         return 100 * best / len(items)
 
     def extra_files(self, items: list[Item], parsed: list[Any | None], output_dir: Path) -> list[Path]:
-        from gpt4roi.evaluation.plots import confusion_picture
+        from gpt4roi.evaluation.plots import confusion_image
 
         named = [(item, value) for item, value in zip(items, parsed, strict=True) if item.extra["kind"] == "name"]
         if not named:
             return []
         truths = [item.references[0] for item, _ in named]
-        return [confusion_picture(truths, [value["class"] if value else None for _, value in named], output_dir / "confusion.png")]
+        return [confusion_image(truths, [value["class"] if value else None for _, value in named], output_dir / "confusion.png")]

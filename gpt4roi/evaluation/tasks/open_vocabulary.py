@@ -203,8 +203,8 @@ class OpenVocabulary(Task):
         path = self.request.data.with_suffix("") / name
         if not path.exists():
             raise EvaluationError(f"there is no panoptic picture {path}; the PNGs belong in the folder {self.request.data.with_suffix('')}")
-        with Image.open(path) as picture:
-            return ids_of_png(np.asarray(picture.convert("RGB")))
+        with Image.open(path) as image:
+            return ids_of_png(np.asarray(image.convert("RGB")))
 
     def _coco(self, image_ids: list[Any], references: list[dict[str, Any]]) -> Any:
         things = [index for index, is_thing in enumerate(self._is_thing) if is_thing]
@@ -220,7 +220,7 @@ class OpenVocabulary(Task):
 
 @dataclasses.dataclass(frozen=True)
 class _ImageScores:
-    """What one picture adds: panoptic counts [K, 4], semantic counts [K, 3], thing references, detections by AP protocol."""
+    """What one image adds: panoptic counts [K, 4], semantic counts [K, 3], thing references, detections by AP protocol."""
 
     quality: np.ndarray
     overlap: np.ndarray
@@ -229,14 +229,14 @@ class _ImageScores:
 
 
 def _regions(annotation: dict[str, Any]) -> list[dict[str, Any]]:
-    """The segments that are asked about: by id, the first 300 ids counting void (id 0) where the picture has it."""
+    """The segments that are asked about: by id, the first 300 ids counting void (id 0) where the image has it."""
     return sorted((segment for segment in annotation["segments_info"] if segment["id"] != 0), key=lambda segment: segment["id"])[
         :MAX_REGIONS
     ]
 
 
 def _best_pairs(classes: np.ndarray) -> list[tuple[int, int]]:
-    """The 100 best (mask, class) pairs of a picture, over all classes: stuff pairs take places that things then miss."""
+    """The 100 best (mask, class) pairs of an image, over all classes: stuff pairs take places that things then miss."""
     flat = np.argsort(-classes, axis=None, kind="stable")[:MAX_INSTANCES]
     pairs = [(int(index) // classes.shape[1], int(index) % classes.shape[1]) for index in flat]
     return [(q, k) for q, k in pairs if classes[q, k] > VOID_PROBABILITY]

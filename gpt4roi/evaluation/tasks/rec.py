@@ -96,7 +96,7 @@ class Rec(Task):
         )
 
     def parse(self, item: Item, output: Any) -> Any | None:
-        """The first box in pixels of the picture, or `[]` for "there is none"."""
+        """The first box in pixels of the image, or `[]` for "there is none"."""
         boxes = predicted_boxes(item, output)
         return boxes if boxes is None else [list(box) for box in boxes[:1]]
 

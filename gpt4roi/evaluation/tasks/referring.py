@@ -1,6 +1,6 @@
 """Referring object classification on LVIS and PACO: SS and S-IoU by the Osprey protocol, and Ferret's two-way choice.
 
-Data: `lvis_val_1k_category.json` / `paco_val_1k_category.json` (a list of pictures with `file_name`, `height`, `width`, `categories`, one
+Data: `lvis_val_1k_category.json` / `paco_val_1k_category.json` (a list of images with `file_name`, `height`, `width`, `categories`, one
 name per entry of `annotations`, and `annotations[]` with `bbox` xywh), or a standard LVIS file (`images`, `annotations`, `categories` with
 `synonyms`).
 """
@@ -69,16 +69,16 @@ class Referring(Task):
     def items(self) -> list[Item]:
         data = json.loads(self.request.data.read_text(encoding="utf-8"))
         try:
-            objects = list(self._per_picture(data)) if isinstance(data, list) else list(self._standard(data))
+            objects = list(self._per_image(data)) if isinstance(data, list) else list(self._standard(data))
         except (KeyError, TypeError) as error:
             raise EvaluationError(f"{self.request.data} is neither a 1k category list nor an LVIS file: {error!r}") from error
         names = sorted({names[0] for _, _, _, names in objects})
         return [self._item(item_id, file_name, bbox, own, names) for item_id, file_name, bbox, own in objects]
 
-    def _per_picture(self, data: list[dict[str, Any]]) -> Any:
-        for picture in data:
-            for index, (category, annotation) in enumerate(zip(picture["categories"], picture["annotations"], strict=True)):
-                yield f"{picture['file_name']}:{index}", picture["file_name"], annotation["bbox"], (category,)
+    def _per_image(self, data: list[dict[str, Any]]) -> Any:
+        for image in data:
+            for index, (category, annotation) in enumerate(zip(image["categories"], image["annotations"], strict=True)):
+                yield f"{image['file_name']}:{index}", image["file_name"], annotation["bbox"], (category,)
 
     def _standard(self, data: dict[str, Any]) -> Any:
         files = {image["id"]: image.get("file_name") or image["coco_url"].rsplit("/", 1)[-1] for image in data["images"]}
@@ -146,12 +146,12 @@ class Referring(Task):
 
 
 class LvisReferring(Referring):
-    """LVIS val, 1,000 pictures, 4,004 objects."""
+    """LVIS val, 1,000 images, 4,004 objects."""
 
     name = "lvis_referring"
 
 
 class PacoReferring(Referring):
-    """PACO val, 1,000 pictures, 4,263 objects and parts."""
+    """PACO val, 1,000 images, 4,263 objects and parts."""
 
     name = "paco_referring"

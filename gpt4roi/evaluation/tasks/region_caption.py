@@ -79,12 +79,12 @@ class RegionCaption(Task):
             rows = [
                 (
                     str(r["region_id"]),
-                    f"{r.get('image_id', picture['id'])}.jpg",
+                    f"{r.get('image_id', image['id'])}.jpg",
                     box_of_xywh((r["x"], r["y"], r["width"], r["height"])),
                     (r["phrase"],),
                 )
-                for picture in data
-                for r in picture["regions"]
+                for image in data
+                for r in image["regions"]
             ]
         else:
             rows = [(str(r.get("id", index)), r["image"], as_box(r["box_xyxy"]), tuple(r["captions"])) for index, r in enumerate(data)]

@@ -15,7 +15,7 @@ from typing import Any
 
 from gpt4roi.evaluation.class_names import NameMatcher, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.items import EvaluationError, Figure, Item, balanced_figure, mean_figure
-from gpt4roi.evaluation.plots import calibration_picture, confusion_picture, expected_calibration_error
+from gpt4roi.evaluation.plots import calibration_image, confusion_image, expected_calibration_error
 from gpt4roi.evaluation.task import Task, as_box, image_path, scores_of
 
 QUESTION = "What is <region1>?"
@@ -103,10 +103,10 @@ class Regions(Task):
 
     def extra_files(self, items: list[Item], parsed: list[Any | None], output_dir: Path) -> list[Path]:
         truths = [item.references[0] for item in items]
-        files = [confusion_picture(truths, [value["label"] if value else None for value in parsed], output_dir / "confusion.png")]
+        files = [confusion_image(truths, [value["label"] if value else None for value in parsed], output_dir / "confusion.png")]
         confident = [(item, value) for item, value in zip(items, parsed, strict=True) if value and "confidence" in value]
         if confident:
             confidences = [value["confidence"] for _, value in confident]
             right = [value["label"] == item.references[0] for item, value in confident]
-            files.append(calibration_picture(confidences, right, output_dir / "calibration.png"))
+            files.append(calibration_image(confidences, right, output_dir / "calibration.png"))
         return files

@@ -4,7 +4,7 @@ Data: val.jsonl or test.jsonl as published. The tokenised fields are used: their
 `*_orig` count from 1 (two published evaluations index with them unshifted and name the wrong people).
 
 Objects follow the official reader: those that the question and the choices mention; everybody when "everyone" is mentioned or when
-nothing is; and the whole picture as a box before all others. Words such as "Casey" in the text are plain words.
+nothing is; and the whole image as a box before all others. Words such as "Casey" in the text are plain words.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def mentioned_objects(tokens: Tokens, objects: Sequence[str], where: str) -> set
     """0-based object ids that a tokenised text refers to; "everyone" refers to every person.
 
     Raises:
-      EvaluationError: an id that the picture does not have.
+      EvaluationError: an id that the image does not have.
     """
     found: set[int] = set()
     for token in tokens:
@@ -66,7 +66,7 @@ def people(objects: Sequence[str]) -> set[int]:
 
 
 def kept_objects(texts: Sequence[Tokens], objects: Sequence[str], where: str) -> list[int]:
-    """Objects to show for a question and its choices, in the picture's order: the mentioned ones, or else all people."""
+    """Objects to show for a question and its choices, in the image's order: the mentioned ones, or else all people."""
     found = set().union(*(mentioned_objects(text, objects, where) for text in texts))
     return sorted(found or people(objects))
 
@@ -93,7 +93,7 @@ def vcr_question(question: str, names: Sequence[str], first_number: int = 2, lin
     """The user's turn: which regions there are, then the question.
 
     Args:
-      names: object class of each region; the first is region `first_number` (number 1 is the whole picture when that is 2).
+      names: object class of each region; the first is region `first_number` (number 1 is the whole image when that is 2).
     """
     listed = _listed([f"<region{first_number + index}> ({name})" for index, name in enumerate(names)])
     head = "<region1> is the whole picture. " if first_number == 2 else ""
@@ -188,7 +188,7 @@ class Vcr(Task):
         )
 
     def _boxes(self, record: dict[str, Any]) -> tuple[list[Box], tuple[int, int] | None, str | None]:
-        """Boxes and picture size of the record's metadata file; the third says what is missing, for whoever needs the boxes."""
+        """Boxes and image size of the record's metadata file; the third says what is missing, for whoever needs the boxes."""
         path = image_path(self.request, record["metadata_fn"])
         if not path.exists():
             return (

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gpt4roi.benchmark import cli, llama_cpp
+from gpt4roi.benchmark import llama_cpp
 from gpt4roi.benchmark.growth import plot
 from gpt4roi.benchmark.load import load
 from gpt4roi.benchmark.measures import decode
 from gpt4roi.chat import RegionChat
+from gpt4roi.commands import benchmark as cli
 from gpt4roi.engine import Engine, EngineSettings
 from tests.unit.chat.tiny import tiny_model
 
@@ -88,13 +89,13 @@ def test_gguf_is_that_given_or_that_of_the_installed_package(tmp_path: Path, mon
     assert llama_cpp.find_gguf(None) == package / llama_cpp.GGUF_NAME
 
 
-def test_growth_plot_is_a_picture(tmp_path: Path) -> None:
+def test_growth_plot_is_a_image(tmp_path: Path) -> None:
     both = {"ours": 0.01, "without caches": 0.2}
     figures = {"boxes": [{"boxes": 1, **both}, {"boxes": 2, **both}], "turns": [{"turn": 1, **both}],
                "sides": [{"side": 256, "set_image": 0.01, "first question": 0.1}]}  # fmt: skip
     plot(figures, tmp_path / "growth.png")
-    with Image.open(tmp_path / "growth.png") as picture:
-        assert picture.width > picture.height > 200
+    with Image.open(tmp_path / "growth.png") as image:
+        assert image.width > image.height > 200
 
 
 def test_command_measures_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,14 +15,14 @@ def tiny():
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def image() -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 @pytest.fixture
-def chat(tiny, picture) -> RegionChat:
+def chat(tiny, image) -> RegionChat:
     # Exact arithmetic: a random model's answers hang on the last bit.
     session = RegionChat(*tiny, Engine(*tiny, EngineSettings(precision="float32")))
-    session.set_image(picture)
+    session.set_image(image)
     return session

@@ -32,12 +32,12 @@ def test_numbers_are_never_reused_or_shifted(chat):
     assert chat.add_region((0, 0, 9, 9)) == 4
 
 
-def test_region_two_is_box_two_whoever_comes_first(chat, tiny, picture):
+def test_region_two_is_box_two_whoever_comes_first(chat, tiny, image):
     boxes = ((1, 1, 20, 20), (40, 30, 79, 59))
     for box in boxes:
         chat.add_region(box)
     other = RegionChat(*tiny, Engine(*tiny, EngineSettings(precision="float32")))
-    other.set_image(picture)
+    other.set_image(image)
     other.add_region(boxes[1], number=2)
     assert chat.ask("Look at <region2>", 16).text == other.ask("Look at <region2>", 16).text
 
@@ -77,7 +77,7 @@ def test_mistakes_are_sentences_and_keep_everything(chat, act, sentence):
     assert chat.to_dict() == before
 
 
-def test_without_a_picture_one_may_talk_but_not_draw(tiny):
+def test_without_a_image_one_may_talk_but_not_draw(tiny):
     chat = RegionChat(*tiny)
     assert chat.ask("Hello", 4).timings["new_tokens"] == 4
     with pytest.raises(ValueError, match="no picture"):
@@ -87,7 +87,7 @@ def test_without_a_picture_one_may_talk_but_not_draw(tiny):
     assert len(chat.turns) == 2
 
 
-def test_a_new_picture_is_a_new_conversation(chat):
+def test_a_new_image_is_a_new_conversation(chat):
     chat.add_region((0, 0, 9, 9))
     chat.ask("Hi", 2)
     chat.set_image(np.zeros((10, 20, 3), dtype=np.uint8))
@@ -154,14 +154,14 @@ def test_stop_from_another_thread(chat):
     assert answer.stopped
 
 
-def test_sessions_share_a_model_but_nothing_else(chat, picture):
+def test_sessions_share_a_model_but_nothing_else(chat, image):
     other = chat.new_session()
-    other.set_image(picture)
+    other.set_image(image)
     chat.add_region((0, 0, 9, 9))
     chat.ask("Hi", 2)
     assert (other.regions, other.turns) == ({}, [])
     assert other.engine is chat.engine
-    assert other.ask("Hi", 2).timings["picture_cached"] == 1
+    assert other.ask("Hi", 2).timings["image_cached"] == 1
 
 
 def test_save_writes_the_region_data_format(chat, tmp_path):

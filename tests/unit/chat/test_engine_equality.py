@@ -12,12 +12,12 @@ import torch
 
 from gpt4roi.chat import RegionChat
 from gpt4roi.conversation import Turn
-from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLongError, Sampling, build_prompt, load_picture
+from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLongError, Sampling, build_prompt, prepare_image
 from gpt4roi.engine.cuda_decoder import CudaDecoder
 from gpt4roi.engine.decoder import TransformersDecoder
 from gpt4roi.engine.onnx_decoder import OnnxDecoder
 
-NO_CACHE = {"picture_bytes": 0, "region_bytes": 0, "prefix_bytes": 0}
+NO_CACHE = {"image_bytes": 0, "region_bytes": 0, "prefix_bytes": 0}
 
 
 def random_box(rng: random.Random) -> tuple[float, float, float, float]:
@@ -25,7 +25,7 @@ def random_box(rng: random.Random) -> tuple[float, float, float, float]:
     return x0, y0, x0 + rng.uniform(4, 20), y0 + rng.uniform(4, 20)
 
 
-def edit(chat: RegionChat, rng: random.Random, pictures: list[np.ndarray]) -> str | None:
+def edit(chat: RegionChat, rng: random.Random, images: list[np.ndarray]) -> str | None:
     """One random edit or question; the answer's text where there is one."""
     numbers = sorted(chat.regions)
     act = rng.choice(["ask", "ask", "ask", "add", "move", "remove", "undo", "regenerate", "picture", "reset"])
@@ -44,7 +44,7 @@ def edit(chat: RegionChat, rng: random.Random, pictures: list[np.ndarray]) -> st
         except ValueError:
             return None
     elif act == "picture" and rng.random() < 0.3:
-        chat.set_image(rng.choice(pictures))
+        chat.set_image(rng.choice(images))
     elif act == "reset" and rng.random() < 0.3:
         chat.reset()
     elif act == "ask":
@@ -56,22 +56,22 @@ def edit(chat: RegionChat, rng: random.Random, pictures: list[np.ndarray]) -> st
 @pytest.mark.parametrize("precision", ["float32", "transformers"])
 @pytest.mark.parametrize("seed", range(4))
 def test_cached_and_uncached_answers_are_identical_over_random_edits(tiny, precision, seed):
-    pictures = [np.random.default_rng(i).integers(0, 255, (60, 80, 3), dtype=np.uint8) for i in range(2)]
+    images = [np.random.default_rng(i).integers(0, 255, (60, 80, 3), dtype=np.uint8) for i in range(2)]
     cached = RegionChat(*tiny, Engine(*tiny, EngineSettings(precision=precision, prefill_chunk=64)))
     plain = RegionChat(*tiny, Engine(*tiny, EngineSettings(precision=precision, prefill_chunk=4096, **NO_CACHE)))
     rngs = random.Random(seed), random.Random(seed)
     for chat in (cached, plain):
-        chat.set_image(pictures[0])
+        chat.set_image(images[0])
     answers = reused = 0
     for _ in range(40):
-        first, second = (edit(chat, rng, pictures) for chat, rng in zip((cached, plain), rngs, strict=True))
+        first, second = (edit(chat, rng, images) for chat, rng in zip((cached, plain), rngs, strict=True))
         assert first == second
         assert cached.turns == plain.turns
         if first is not None:
             answers += 1
             reused += cached.last_answer.timings["reused_tokens"] > 0
             assert plain.last_answer.timings["reused_tokens"] == 0
-            assert plain.last_answer.timings["picture_cached"] == 0
+            assert plain.last_answer.timings["image_cached"] == 0
     assert answers >= 5
     assert reused >= 3
 
@@ -83,7 +83,7 @@ def test_lean_float32_is_the_model_itself(tiny):
     boxes = [(1, 1, 30, 30), (20, 20, 70, 55)]
     batch = processor(pixels, question, boxes, add_generation_prompt=True)
     expected = model.generate(**batch, max_new_tokens=24, do_sample=False, eos_token_id=processor.tokenizer.eos_token_id)
-    prompt = build_prompt(processor, [Turn("user", question)], load_picture(pixels, processor), dict(enumerate(boxes, 1)))
+    prompt = build_prompt(processor, [Turn("user", question)], prepare_image(pixels, processor), dict(enumerate(boxes, 1)))
     assert prompt.input_ids == batch["input_ids"][0].tolist()
     for precision in ("float32", "transformers"):
         engine = Engine(model, processor, EngineSettings(precision=precision))
@@ -154,10 +154,10 @@ def test_states_may_come_and_go_between_steps(tiny, kind):
 def test_batched_answers_are_those_given_alone(tiny, precision):
     model, processor = tiny
     pixels = np.random.default_rng(2).integers(0, 255, (60, 80, 3), dtype=np.uint8)
-    picture = load_picture(pixels, processor)
+    image = prepare_image(pixels, processor)
     rng = random.Random(5)
     prompts = [
-        build_prompt(processor, [Turn("user", f"{'Say more. ' * i}What is <region1>?")], picture, {1: random_box(rng)}) for i in range(6)
+        build_prompt(processor, [Turn("user", f"{'Say more. ' * i}What is <region1>?")], image, {1: random_box(rng)}) for i in range(6)
     ]
     alone = Engine(model, processor, EngineSettings(precision=precision, max_active=1, **NO_CACHE))
     expected = [list(alone.submit(prompt, Sampling(20))) for prompt in prompts]
@@ -176,10 +176,10 @@ def test_moving_a_region_invalidates_only_what_follows_its_mention(chat, tiny):
     assert second.timings["regions_cached"] == 1
     chat.move_region(2, (31, 30, 60, 50))
     again = chat.regenerate(4)
-    prompt = build_prompt(processor, [*chat.turns[:2], Turn("user", "Then <region2>")], chat._picture, chat.regions)
+    prompt = build_prompt(processor, [*chat.turns[:2], Turn("user", "Then <region2>")], chat._image, chat.regions)
     mention = max(i for i, token in enumerate(prompt.input_ids) if token == processor.region_token_id)
     assert again.timings["reused_tokens"] == mention
-    assert (again.timings["regions_encoded"], again.timings["regions_cached"], again.timings["picture_cached"]) == (1, 1, 1)
+    assert (again.timings["regions_encoded"], again.timings["regions_cached"], again.timings["image_cached"]) == (1, 1, 1)
 
 
 def test_cancelling_frees_the_place_at_once(tiny):
@@ -239,17 +239,17 @@ def test_a_conversation_ends_where_the_positions_of_the_model_end(tiny):
 
 def test_budgets_bound_the_caches(tiny):
     model, processor = tiny
-    engine = Engine(model, processor, EngineSettings(picture_bytes=40_000, region_bytes=300, prefix_bytes=200_000))
+    engine = Engine(model, processor, EngineSettings(image_bytes=40_000, region_bytes=300, prefix_bytes=200_000))
     chat = RegionChat(model, processor, engine)
     for index in range(6):
         chat.set_image(np.random.default_rng(index).integers(0, 255, (60, 80, 3), dtype=np.uint8))
         for _ in range(4):
             chat.add_region(random_box(random.Random(index)))
         chat.ask("See <region1> <region2> <region3> <region4>", 6)
-        assert engine.features.pictures.used_bytes <= 40_000
+        assert engine.features.images.used_bytes <= 40_000
         assert engine.features.regions.used_bytes <= 300
         assert engine.prefixes.used_bytes <= 200_000
-    assert len(engine.features.pictures) >= 1
+    assert len(engine.features.images) >= 1
 
 
 def test_sampling_is_reproducible_by_seed(tiny):

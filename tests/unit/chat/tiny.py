@@ -27,7 +27,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_model(seed: int = 0, layers: int = 2) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
-    """Hidden 32, grouped heads, 32x32 pictures, 4 image tokens; large random weights so that inputs matter to the answers."""
+    """Hidden 32, grouped heads, 32x32 images, 4 image tokens; large random weights so that inputs matter to the answers."""
     tokenizer = tiny_tokenizer()
     processor = GPT4RoIProcessor(tokenizer, [32, 32], 4)
     config = GPT4RoIConfig(

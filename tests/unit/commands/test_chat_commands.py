@@ -15,7 +15,7 @@ from tests.unit.chat.tiny import tiny_model
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny model and a picture on disk."""
+    """A tiny model and an image on disk."""
     path = tmp_path_factory.mktemp("tiny")
     model, processor = tiny_model()
     model.save_pretrained(path / "model")
@@ -57,7 +57,7 @@ def test_mistakes_exit_with_2_and_one_sentence(folder, capsys, question, box, ex
     assert "Traceback" not in captured.err
 
 
-def test_a_missing_picture_is_a_mistake(capsys):
+def test_a_missing_image_is_a_mistake(capsys):
     assert main(["ask", "no-such.png", "Hi"]) == 2
     assert "does not exist" in capsys.readouterr().err
 

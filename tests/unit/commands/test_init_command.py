@@ -12,16 +12,16 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from gpt4roi import init_cli
 from gpt4roi.cli import main
+from gpt4roi.commands import init
 
-sys.path.insert(0, str(Path(__file__).parent / "models"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 import tiny_parts
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe, a SigLIP tower, a Qwen3, and labelled pictures."""
+    """A recipe, a SigLIP tower, a Qwen3, and labelled images."""
     folder = tmp_path_factory.mktemp("init")
     recipe = {
         "description": "tiny",
@@ -149,4 +149,4 @@ def test_help_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
         main(["init", "--help"])
     assert stopped.value.code == 0
     shown = "".join(capsys.readouterr().out.split())
-    assert init_cli.recipe_names() and all(name in shown for name in init_cli.recipe_names())
+    assert init.recipe_names() and all(name in shown for name in init.recipe_names())

@@ -35,8 +35,8 @@ def write_jsonl_file(tmp_path: Path) -> Callable[[str, list[Any]], Path]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a picture of noise, so that no two are the same file."""
+def image(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an image of noise, so that no two are the same file."""
 
     def write(name: str, width: int = 100, height: int = 80, seed: int | None = None) -> Path:
         path = tmp_path / name

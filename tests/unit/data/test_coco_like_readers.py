@@ -52,7 +52,7 @@ def test_coco_boxes_names_and_what_is_left_out(write_json):
             "images": [coco_image(9, "000000000009.jpg"), coco_image(25, "000000000025.jpg"), coco_image(30, "000000000030.jpg")],
             "annotations": [
                 coco_annotation(1, 9, 90, [10.5, 20.0, 100.0, 50.0]),
-                coco_annotation(2, 9, 1, [600.0, 400.0, 60.0, 90.0]),  # leaves the picture: clipped to 40 x 80
+                coco_annotation(2, 9, 1, [600.0, 400.0, 60.0, 90.0]),  # leaves the image: clipped to 40 x 80
                 coco_annotation(3, 9, 3, [0.0, 0.0, 31.0, 200.0]),  # a side under 32
                 coco_annotation(4, 9, 1, [0.0, 0.0, 300.0, 300.0], iscrowd=1),
                 coco_annotation(5, 25, 3, [5.0, 5.0, 10.0, 10.0]),
@@ -92,7 +92,7 @@ def test_category_names_go_by_id_not_by_place(write_json):
     assert {region.box_xyxy[0]: region.label for region in sample.regions} == {50.0 * i: f"class {c['id']}" for i, c in enumerate(names)}
 
 
-def test_lvis_v1_names_pictures_by_address(write_json):
+def test_lvis_v1_names_images_by_address(write_json):
     image = {"id": 1, "width": 100, "height": 100, "coco_url": "http://images.cocodataset.org/train2017/000000391895.jpg"}
     path = write_json("lvis.json", {"images": [image], "annotations": [coco_annotation(1, 1, 3, [0, 0, 50, 50])], "categories": CATEGORIES})
     assert read_coco_detection(path, "p")[0].image == Path("p/000000391895.jpg")
@@ -166,7 +166,7 @@ def mdetr_refcoco(write_json) -> Path:
         {
             "info": [],
             "licenses": [],
-            # Ids start elsewhere than the places in the list do: an index by place would take another picture's boxes.
+            # Ids start elsewhere than the places in the list do: an index by place would take another image's boxes.
             "images": [mdetr_entry(100 + i, 581857 + i // 2, caption) for i, caption in enumerate(captions)],
             "annotations": [mdetr_annotation(i, 100 + i, [10.0 * i, 20.0, 30.0, 40.0]) for i in (3, 2, 1, 0)],
             "categories": [{"supercategory": "object", "id": 1, "name": "object"}],
@@ -186,8 +186,8 @@ def test_refcoco_of_mdetr(mdetr_refcoco):
     assert len(read_refcoco(mdetr_refcoco, "", dataset="refcoco", min_words=1)) == 4
 
 
-def test_coco_2014_names_are_found_in_a_2017_folder(mdetr_refcoco, picture):
-    folder = picture("train2017/000000581857.jpg").parent
+def test_coco_2014_names_are_found_in_a_2017_folder(mdetr_refcoco, image):
+    folder = image("train2017/000000581857.jpg").parent
     samples = read_refcoco(mdetr_refcoco, folder, dataset="refcoco")
     assert samples[0].image == folder / "000000581857.jpg"
 
@@ -317,21 +317,21 @@ def original_vg(write_json) -> Path:
     )
     regions = [
         vg_region(1382, 1, (421, 57, 82, 139), "the clock is green in colour"),
-        vg_region(1383, 1, (700, 500, 300, 300), "the shade is along the street"),  # leaves the picture
+        vg_region(1383, 1, (700, 500, 300, 300), "the shade is along the street"),  # leaves the image
         vg_region(1384, 1, (900, 10, 20, 20), "outside"),
         vg_region(1385, 1, (5, 5, 20, 20), " "),
     ]
     return write_json("region_descriptions.json", [{"id": 1, "regions": regions}])
 
 
-def test_visual_genome_original(original_vg, picture):
+def test_visual_genome_original(original_vg, image):
     samples = read_visual_genome(original_vg, "images")
     (sample,) = samples
     boxes = {"the clock is green in colour": (421.0, 57.0, 503.0, 196.0), "the shade is along the street": (700.0, 500.0, 800.0, 600.0)}
     assert {region.label: region.box_xyxy for region in sample.regions} == boxes
     assert sample.image == Path("images/VG_100K_2/1.jpg") and sample.image_size_wh == (800, 600)
     assert sum(samples.left_out.values()) == 2
-    flat = picture("flat/1.jpg").parent
+    flat = image("flat/1.jpg").parent
     assert read_visual_genome(original_vg, flat)[0].image == flat / "1.jpg"
 
 

@@ -26,7 +26,7 @@ class Encoded:
 
 
 class WordProcessor:
-    """A token a word, ten for a picture; refuses what the real processor refuses."""
+    """A token a word, ten for an image; refuses what the real processor refuses."""
 
     def encode(self, conversation, *, has_image, known_numbers):
         for turn in conversation:
@@ -106,7 +106,7 @@ def test_nothing_fits():
         dataset[0]
 
 
-def test_a_text_without_a_picture_has_no_picture_tokens():
+def test_a_text_without_a_image_has_no_image_tokens():
     dataset = RegionDataset([sample(1), Sample(None, (), sample(1, regions=1).conversation[1:], "text")], WordProcessor())
     assert [dataset.count_tokens(one) for one in dataset.samples] == [17, 4]
 
@@ -126,7 +126,7 @@ def test_counts_of_all_workers_arrive():
     assert dataset.truncation.counts() == {"samples": 8, "shortened": 8, "dropped_turns": 48, "dropped_samples": 0}
 
 
-def test_a_batch_has_pictures_conversations_and_boxes_side_by_side():
+def test_a_batch_has_images_conversations_and_boxes_side_by_side():
     text_only = Sample(None, (), (Turn("user", "hi"), Turn("assistant", "hello")), "chat")
     batch = RegionCollator(WordProcessor())([sample(1), text_only])
     assert batch["images"] == [Path("a.jpg"), None]

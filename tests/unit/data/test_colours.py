@@ -27,9 +27,9 @@ def test_plain_colours(rgb: tuple[int, int, int], name: str) -> None:
 
 
 def test_fractions_are_of_the_box_alone() -> None:
-    picture = np.zeros((10, 20, 3), dtype=np.uint8)
-    picture[:, 10:] = (200, 20, 20)
-    shares = colour_fractions(picture, (5, 0, 15, 10))
+    image = np.zeros((10, 20, 3), dtype=np.uint8)
+    image[:, 10:] = (200, 20, 20)
+    shares = colour_fractions(image, (5, 0, 15, 10))
     assert shares[COLOURS.index("black")] == pytest.approx(0.5)
     assert shares[COLOURS.index("red")] == pytest.approx(0.5)
     assert shares.sum() == pytest.approx(1)

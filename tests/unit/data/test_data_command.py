@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt4roi.commands import data as cli
 from gpt4roi.conversation import Turn
-from gpt4roi.data import cli
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.html import draw_regions, page_html, text_html
 from gpt4roi.data.jsonl import read_jsonl
 from gpt4roi.data.sample import Region, Sample
-from gpt4roi.data.split import parse_parts, split_by_picture
+from gpt4roi.data.split import parse_parts, split_by_image
 
 
 def command(*arguments: object) -> int:
@@ -29,10 +29,10 @@ def command(*arguments: object) -> int:
 
 
 @pytest.fixture
-def csv_file(tmp_path, picture) -> Path:
+def csv_file(tmp_path, image) -> Path:
     rows = ["image,x0,y0,x1,y1,label"]
     for i in range(10):
-        picture(f"photos/{i}.png")
+        image(f"photos/{i}.png")
         rows += [f"{i}.png,{5 + i},5,{40 + i},50,dog", f"{i}.png,50,10,90,{60 + i},cat"]
     path = tmp_path / "labels.csv"
     path.write_text("\n".join(rows) + "\n")
@@ -65,7 +65,7 @@ def test_import_is_repeatable(imported, csv_file, tmp_path):
     assert imported.read_text() != first
 
 
-def test_import_goes_on_without_missing_pictures_when_told(csv_file, tmp_path, capsys):
+def test_import_goes_on_without_missing_images_when_told(csv_file, tmp_path, capsys):
     (tmp_path / "photos" / "3.png").unlink()
     options = ["--annotations", csv_file, "--images", tmp_path / "photos", "--output", tmp_path / "mine.jsonl"]
     with pytest.raises(DataError, match=r"3.png.*--skip-missing"):
@@ -90,10 +90,10 @@ def test_check_exits_with_2_and_names_the_line(imported, tmp_path, capsys):
     assert "more problems" in capsys.readouterr().out
 
 
-def test_split_puts_no_picture_on_two_sides(imported, tmp_path, picture):
+def test_split_puts_no_image_on_two_sides(imported, tmp_path, image):
     records = [json.loads(line) for line in imported.read_text().splitlines()]
-    # The same picture twice under its name, and once as a copy under another.
-    copied = picture("photos/copy.png")
+    # The same image twice under its name, and once as a copy under another.
+    copied = image("photos/copy.png")
     copied.write_bytes((tmp_path / "photos/3.png").read_bytes())
     records += [records[3], {**records[3], "image": "../photos/copy.png"}, {**records[4], "image": "../photos/./4.png"}]
     imported.write_text("\n".join(json.dumps(record) for record in records))
@@ -126,7 +126,7 @@ def test_split_puts_no_picture_on_two_sides(imported, tmp_path, picture):
 )
 def test_shares(keys, parts, counts):
     for seed in range(20):
-        sides = split_by_picture(keys, parts, seed)
+        sides = split_by_image(keys, parts, seed)
         assert set(sides) == set(parts), "no part is empty"
         assert counts is None or {name: sides.count(name) for name in parts} == counts
         assert len(set(zip(keys, sides, strict=True))) == len(set(keys))
@@ -134,7 +134,7 @@ def test_shares(keys, parts, counts):
 
 def test_wrong_shares():
     with pytest.raises(DataError, match="1 different pictures cannot be split into 2 parts"):
-        split_by_picture(["a", "a"], {"train": 0.5, "val": 0.5}, 0)
+        split_by_image(["a", "a"], {"train": 0.5, "val": 0.5}, 0)
     for text in ("", "train", "train=x", "train=0", "train=-1", "train=1,train=2", "a/b=1", "train=inf"):
         with pytest.raises(DataError, match="parts are names with shares"):
             parse_parts(text)
@@ -157,8 +157,8 @@ def test_show_writes_one_page(imported, tmp_path, capsys):
     assert "<span class=region>region 1</span>" in page
 
 
-def test_show_takes_any_reader(write_json, picture, tmp_path):
-    picture("p/7.png", 120, 90)
+def test_show_takes_any_reader(write_json, image, tmp_path):
+    image("p/7.png", 120, 90)
     annotations = [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [2, 2, 34, 34]}]
     images = [{"id": 7, "file_name": "7.png", "width": 120, "height": 90}]
     path = write_json("coco.json", {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "kite"}]})
@@ -175,7 +175,7 @@ def test_what_users_wrote_is_escaped():
     assert "<script" not in page
 
 
-def test_a_missing_picture_is_said_on_the_page():
+def test_a_missing_image_is_said_on_the_page():
     turns = (Turn("user", "Hi"), Turn("assistant", "Hello"))
     assert "does not exist" in page_html([Sample(Path("gone.png"), (), turns, "s")], "t")
 
@@ -188,7 +188,7 @@ class Encoded:
 
 
 class LetterProcessor:
-    """A token a letter; 1 is the picture, 2 a region."""
+    """A token a letter; 1 is the image, 2 a region."""
 
     image_token_id, region_token_id = 1, 2
     tokenizer: LetterProcessor
@@ -223,7 +223,5 @@ def test_boxes_are_drawn_where_they_are(box):
 
 
 def test_the_command_starts_without_torch():
-    code = (
-        "import argparse, sys; from gpt4roi.data import cli; cli.add_arguments(argparse.ArgumentParser()); sys.exit('torch' in sys.modules)"
-    )
+    code = "import argparse, sys; from gpt4roi.commands import data as cli; cli.add_arguments(argparse.ArgumentParser()); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The look at every picture, and data sets as entries of a config."""
+"""The look at every image, and data sets as entries of a config."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def sample(image: Path | None, size: tuple[int, int] | None = None) -> Sample:
     return Sample(image, sample_id=str(image), image_size_wh=size)
 
 
-def test_no_pictures():
+def test_no_images():
     report = check_images([])
     assert not report and str(report) == "0 pictures, all readable"
     report.raise_if_any()
 
 
-def test_all_problems_are_told_at_once(tmp_path, picture):
-    whole = picture("whole.jpg", 64, 48)
-    cut = picture("cut.jpg", 64, 48)
+def test_all_problems_are_told_at_once(tmp_path, image):
+    whole = image("whole.jpg", 64, 48)
+    cut = image("cut.jpg", 64, 48)
     cut.write_bytes(cut.read_bytes()[:-600])
     text = tmp_path / "text.png"
     text.write_text("hello")
@@ -57,11 +57,11 @@ def test_sizes_are_those_that_people_see(tmp_path):
 
 
 @pytest.fixture
-def entry(write_jsonl_file, picture) -> dict:
+def entry(write_jsonl_file, image) -> dict:
     turns = [{"role": "user", "content": "What is <region1>?"}, {"role": "assistant", "content": "A dog."}]
     regions = [{"box_xyxy": [1, 1, 9, 9]}]
     for name in ("a.png", "b.png", "c.png"):
-        picture(name)
+        image(name)
     records = [{"image": name, "regions": regions, "conversation": turns} for name in ("a.png", "b.png", "c.png", "gone.png")]
     return {"reader": "jsonl", "annotations": str(write_jsonl_file("mine.jsonl", records))}
 
@@ -91,7 +91,7 @@ def test_relative_paths_and_limits(entry, tmp_path):
     assert samples == load_entry(relative, tmp_path) and samples != load_entry(relative, tmp_path, seed=2)
 
 
-def test_broken_pictures_stop_or_are_skipped(entry):
+def test_broken_images_stop_or_are_skipped(entry):
     with pytest.raises(DataError, match=r"1 missing, for example .*gone.png"):
         load_mixture([entry])
     loaded = load_mixture([entry], skip_broken=True)

@@ -16,14 +16,14 @@ DOG, CAT = (10.0, 20.0, 60.0, 70.0), (50.0, 0.0, 100.0, 40.0)
 
 
 @pytest.fixture
-def photos(picture) -> Path:
-    """Two pictures of 100 x 80 pixels."""
-    picture("photos/one.jpg")
-    return picture("photos/two.jpg").parent
+def photos(image) -> Path:
+    """Two images of 100 x 80 pixels."""
+    image("photos/one.jpg")
+    return image("photos/two.jpg").parent
 
 
 def found(samples) -> dict[str, dict[str, tuple[float, ...]]]:
-    """Boxes to a hundredth of a pixel, by picture and label."""
+    """Boxes to a hundredth of a pixel, by image and label."""
     result: dict[str, dict[str, tuple[float, ...]]] = {}
     for sample in samples:
         boxes = {str(region.label): tuple(round(value, 2) for value in region.box_xyxy) for region in sample.regions}
@@ -66,7 +66,7 @@ def test_voc(photos, tmp_path):
 def test_yolo(photos, tmp_path, name, content):
     (tmp_path / "labels").mkdir()
     (tmp_path / name).write_text(content)
-    # Box by centre and size; polygon by its points; both in shares of the picture.
+    # Box by centre and size; polygon by its points; both in shares of the image.
     (tmp_path / "labels/one.txt").write_text("1 0.35 0.5625 0.5 0.625\n0 0.5 0 1 0 1 0.5 0.5 0.5\n")
     (tmp_path / "labels/two.txt").write_text("")
     assert found(import_samples("yolo", Source(tmp_path / "labels", photos))) == {"one.jpg": {"dog": DOG, "cat": CAT}}
@@ -176,7 +176,7 @@ def test_coco(photos, write_json):
     assert found(import_samples("coco", Source(path, photos))) == {"one.jpg": {"dog": DOG, "cat": CAT}}
 
 
-def test_missing_pictures_are_told_at_once(photos, tmp_path):
+def test_missing_images_are_told_at_once(photos, tmp_path):
     for name in ("one", "gone1", "gone2"):
         voc_file(tmp_path / "voc", name, [("dog", (11, 21, 60, 70))])
     with pytest.raises(DataError, match=r"2 pictures are not in .*photos, for example gone1.jpg, gone2.jpg; .*--skip-missing"):

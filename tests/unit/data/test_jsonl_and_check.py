@@ -121,10 +121,10 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
 # Check
 
 
-def test_every_problem_is_listed_with_its_line(write_jsonl_file, picture, tmp_path):
-    picture("a.png", 100, 80)
+def test_every_problem_is_listed_with_its_line(write_jsonl_file, image, tmp_path):
+    image("a.png", 100, 80)
     (tmp_path / "text.jpg").write_text("not a picture")
-    cut = picture("cut.png", 60, 60)
+    cut = image("cut.png", 60, 60)
     cut.write_bytes(cut.read_bytes()[:2000])
     path = write_jsonl_file(
         "mine.jsonl",
@@ -160,8 +160,8 @@ def test_every_problem_is_listed_with_its_line(write_jsonl_file, picture, tmp_pa
     assert report.num_records == 12
 
 
-def test_summary(write_jsonl_file, picture):
-    picture("a.png", 100, 100)
+def test_summary(write_jsonl_file, image):
+    image("a.png", 100, 100)
     regions = [{"box_xyxy": [0, 0, 10, 10], "label": "dog"}, {"box_xyxy": [0, 0, 100, 100], "label": "cat"}]
     report = check_file(write_jsonl_file("mine.jsonl", [good(), good(regions=regions), good(None, regions=[], conversation=CHAT)]))
     assert report.problems == []

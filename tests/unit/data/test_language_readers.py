@@ -286,22 +286,22 @@ def llava_entry(image: str | None = "000000033471.jpg", num_pairs: int = 2) -> d
 def test_llava_dialogues(write_json):
     path = write_json("llava_instruct_150k.json", [llava_entry(), llava_entry(None, 1), llava_entry(num_pairs=0)])
     samples = read_llava_instruct(path, "train2017")
-    with_picture, text_only = samples
-    assert with_picture.image == Path("train2017/000000033471.jpg") and text_only.image is None
-    assert [turn.content for turn in with_picture.conversation] == [
+    with_image, text_only = samples
+    assert with_image.image == Path("train2017/000000033471.jpg") and text_only.image is None
+    assert [turn.content for turn in with_image.conversation] == [
         "What are the colors of the bus?",
         "Answer 0.",
         "Question 1?",
         "Answer 1.",
     ]
     assert dict(samples.left_out) == {"dialogues without an answer": 1}
-    assert with_picture.sample_id != text_only.sample_id
+    assert with_image.sample_id != text_only.sample_id
 
 
 @pytest.fixture
-def llava(tmp_path, write_json, picture):
-    """Thirty dialogues about one picture of 200 x 100 pixels, with three detections of which one scores too low."""
-    picture("train2017/000000033471.jpg", 200, 100)
+def llava(tmp_path, write_json, image):
+    """Thirty dialogues about one image of 200 x 100 pixels, with three detections of which one scores too low."""
+    image("train2017/000000033471.jpg", 200, 100)
     boxes = np.array([[0.5, 0.5, 0.9, 1.02, 0.6], [0.1, 0.2, 0.5, 0.6, 0.9], [0.0, 0.0, 0.3, 0.3, 0.2]], dtype=np.float32)
     detections = [{"filename": "COCO_train2017_000000033471.jpg", "pred_bboxes": boxes, "labels": np.array([1, 2, 0])}]
     (tmp_path / "detections.pkl").write_bytes(pickle.dumps(detections))

@@ -25,7 +25,7 @@ def _jsonl(path: Path, records: list[Any]) -> Path:
     return path
 
 
-def picture(folder: Path, name: str, size_wh: tuple[int, int] = (80, 60), seed: int = 0) -> None:
+def image(folder: Path, name: str, size_wh: tuple[int, int] = (80, 60), seed: int = 0) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
@@ -53,7 +53,7 @@ def vcr_record(number: int, answer: int = 1, rationale: int = 2, **changes: Any)
 
 
 def vcr(folder: Path, records: list[dict[str, Any]] | None = None) -> Request:
-    picture(folder, PEOPLE_IMAGE)
+    image(folder, PEOPLE_IMAGE)
     boxes = [[5, 5, 30, 50, 0.9], [30, 30, 50, 55, 0.9], [50, 5, 75, 55, 0.8], [10, 40, 16, 46, 0.7]]
     _json(
         folder / "movie/one.json",
@@ -64,7 +64,7 @@ def vcr(folder: Path, records: list[dict[str, Any]] | None = None) -> Request:
 
 
 def visual7w(folder: Path) -> Request:
-    picture(folder, "v7w_1.jpg")
+    image(folder, "v7w_1.jpg")
     boxes = [{"box_id": n, "image_id": 1, "name": "thing", "x": 5 * n, "y": 4, "width": 10 + n, "height": 20} for n in range(1, 9)]
     pairs = [{"qa_id": n, "question": f"Which thing is number {n}?", "answer": 1 + n % 8, "type": "which",
               "multiple_choices": [1 + (n + k) % 8 for k in (1, 2, 3)]} for n in range(40)]  # fmt: skip
@@ -76,19 +76,19 @@ def visual7w(folder: Path) -> Request:
 def category_list(folder: Path) -> Request:
     """Osprey's `*_val_1k_category.json`."""
     names = ["dish_antenna", "mug:handle", "dog", "fire_truck", "truck"]
-    pictures = []
+    images = []
     for number in range(8):
-        picture(folder, f"{number}.jpg", seed=number)
+        image(folder, f"{number}.jpg", seed=number)
         annotations = [{"bbox": [5 + k, 5, 20, 20], "segmentation": [[5, 5, 25, 5, 25, 25]]} for k in range(5)]
-        pictures.append({"file_name": f"{number}.jpg", "height": 60, "width": 80, "categories": names, "annotations": annotations})
-    return Request(_json(folder / "lvis_val_1k_category.json", pictures))
+        images.append({"file_name": f"{number}.jpg", "height": 60, "width": 80, "categories": names, "annotations": annotations})
+    return Request(_json(folder / "lvis_val_1k_category.json", images))
 
 
 def coco_instances(folder: Path, num_images: int = 6) -> Request:
     categories = [{"id": i, "name": name, "supercategory": "x"} for i, name in ((1, "person"), (18, "dog"), (3, "car"), (63, "couch"))]
     images, annotations = [], []
     for number in range(num_images):
-        picture(folder, f"{number:012d}.jpg", seed=number)
+        image(folder, f"{number:012d}.jpg", seed=number)
         images.append({"id": 100 + number, "file_name": f"{number:012d}.jpg", "width": 80, "height": 60})
         for k, category in enumerate(categories):
             x, y, w, h = 3.0 + 8 * k + number, 4.0 + 3 * k, 14.0 + 4 * k, 12.5 + 3 * number
@@ -104,7 +104,7 @@ def coco_instances(folder: Path, num_images: int = 6) -> Request:
 
 
 def panoptic(folder: Path) -> Request:
-    """Two 8 x 8 pictures with void, two stuff segments, things and a crowd."""
+    """Two 8 x 8 images with void, two stuff segments, things and a crowd."""
     categories = [{"id": 7, "name": "road", "isthing": 0}, {"id": 11, "name": "sky;heaven", "isthing": 0},
                   {"id": 24, "name": "dog", "isthing": 1}, {"id": 26, "name": "car", "isthing": 1}]  # fmt: skip
     images, annotations = [], []
@@ -115,7 +115,7 @@ def panoptic(folder: Path) -> Request:
         rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
         (folder / "panoptic_val").mkdir(exist_ok=True)
         Image.fromarray(rgb).save(folder / "panoptic_val" / f"{number}.png")
-        picture(folder, f"{number}.jpg", (8, 8), number)
+        image(folder, f"{number}.jpg", (8, 8), number)
         images.append({"id": number, "file_name": f"{number}.jpg", "width": 8, "height": 8})
         info = []
         for segment_id, category in segments:
@@ -128,7 +128,7 @@ def panoptic(folder: Path) -> Request:
 
 def refcoco(folder: Path) -> Request:
     """mdetr's shape: one entry of `images` per expression."""
-    picture(folder, "COCO_train2014_000000000001.jpg")
+    image(folder, "COCO_train2014_000000000001.jpg")
     images = [{"id": n, "file_name": "COCO_train2014_000000000001.jpg", "width": 80, "height": 60, "caption": f"the {word} thing", "original_id": 1}
               for n, word in enumerate(("left", "right", "red", "big"))]  # fmt: skip
     annotations = [{"id": n, "image_id": n, "bbox": [5 * (n // 2), 10, 20, 30], "category_id": 1, "iscrowd": 0} for n in range(4)]
@@ -136,7 +136,7 @@ def refcoco(folder: Path) -> Request:
 
 
 def refl4(folder: Path) -> Request:
-    picture(folder, "o365.jpg", (640, 480))
+    image(folder, "o365.jpg", (640, 480))
     sides = (50, 200, 400)
     records = [{"id": n, "caption": f"Thing {n} stands in the very middle.", "bbox": [10.0, 10.0, float(side), float(side)], "bbox_area": side**2,
                 "bbox_id": f"o365_{n}", "ori_category_id": ("o365_1", "refcoco_1")[n % 2], "image_id": "o365_9", "height": 480, "width": 640,
@@ -148,7 +148,7 @@ def regions(folder: Path) -> Request:
     labels = ("dog", "couch", "dog", "traffic light")
     records = []
     for number in range(5):
-        picture(folder, f"{number}.jpg", seed=number)
+        image(folder, f"{number}.jpg", seed=number)
         boxes = [{"box_xyxy": [4 + 5 * k, 6, 30 + 5 * k, 40], "label": label} for k, label in enumerate(labels)]
         records.append({"image": f"{number}.jpg", "regions": [*boxes, {"box_xyxy": [0, 0, 9, 9]}], "conversation": [], "source": "made up"})
     return Request(_jsonl(folder / "mine.jsonl", records))
@@ -165,7 +165,7 @@ def suite(folder: Path) -> Request:
     ]  # fmt: skip
     records = []
     for number in range(6):
-        picture(folder, f"{number}.jpg", seed=number)
+        image(folder, f"{number}.jpg", seed=number)
         for k, (kind, question, wanted) in enumerate(questions):
             answers = ["right"] if number % 3 == 0 and wanted[:1] == ["left"] else wanted
             records.append({"id": f"{number}-{k}", "image": f"{number}.jpg", "kind": kind, "question": question, "answers": answers,
@@ -175,7 +175,7 @@ def suite(folder: Path) -> Request:
 
 
 def captions(folder: Path) -> Request:
-    picture(folder, "vg.jpg")
+    image(folder, "vg.jpg")
     texts = (
         ("a brown dog lying on the grass", "dog resting on green grass"),
         ("the large red bus at the stop",),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt4roi.evaluation import captioning, cli
+from gpt4roi.commands import evaluate as cli
+from gpt4roi.evaluation import captioning
 from gpt4roi.evaluation.tasks import open_vocabulary, referring
 from tests.unit.chat.tiny import tiny_model
 from tests.unit.evaluation.small_data import MAKERS, word_embedder

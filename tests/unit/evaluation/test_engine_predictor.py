@@ -21,7 +21,7 @@ def test_the_engine_answers_as_the_model_does(tmp_path: Path) -> None:
     for index, colour in enumerate(("red", "blue")):
         path = tmp_path / f"{colour}.png"
         Image.new("RGB", (60, 40), colour).save(path)
-        # The second box leaves the picture, as published ones do; the second question is about the same picture.
+        # The second box leaves the image, as published ones do; the second question is about the same image.
         for box, question in (((5, 5, 30, 30), "What is <region1>?"), ((20, 10, 61, 41), "Which color has <region1>?")):
             items.append(Item(f"{index}-{question}", question, image=path, boxes_xyxy=(box,), references=("x",)))
     chat = RegionChat(model, processor, Engine(model, processor, EngineSettings(precision="float32")))

@@ -12,7 +12,7 @@ from gpt4roi.evaluation.items import EvaluationError, Item
 from gpt4roi.evaluation.model_predictor import ModelPredictor, fit_box
 from gpt4roi.evaluation.option_scoring import common_start, split_options, takes_own_mask
 from tests.unit.chat.tiny import tiny_model
-from tests.unit.evaluation.small_data import picture
+from tests.unit.evaluation.small_data import image
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def loaded():
 def items(tmp_path: Path) -> list[Item]:
     made = []
     for n in range(4):
-        picture(tmp_path, f"{n // 2}.jpg", seed=n // 2)
+        image(tmp_path, f"{n // 2}.jpg", seed=n // 2)
         boxes = ((2.0, 2.0, 30.0 + n, 40.0), (20.0, 10.0, 79.0, 59.0))
         question = f"What is <region{1 + n % 2}>" + (", and how does it stand to <region1>?" if n > 1 else "?")
         made.append(Item(id=str(n), question=question, image=tmp_path / f"{n // 2}.jpg", boxes_xyxy=boxes))
@@ -61,7 +61,7 @@ def test_a_prompt_that_begins_like_the_one_before_is_not_run_again(loaded, items
     hook = model.language_model.register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
     )
-    # The same picture; the same question; another question; another picture; another box.
+    # The same image; the same question; another question; another image; another box.
     longer = Item(**{**items[0].__dict__, "question": f"{items[0].question}\nAnswer: a dog.\nWhy?"})
     moved = Item(**{**items[0].__dict__, "boxes_xyxy": ((40.0, 1.0, 79.0, 20.0), items[0].boxes_xyxy[1])})
     for item in (items[0], items[0], longer, items[2], items[0], moved):
@@ -73,9 +73,9 @@ def test_a_prompt_that_begins_like_the_one_before_is_not_run_again(loaded, items
             assert one.num_tokens == other.num_tokens and one.log_prob == pytest.approx(other.log_prob, rel=1e-4, abs=1e-3)
     hook.remove()
     spared = [other - own for own, other in zip(rows[0::2], rows[1::2], strict=True)]
-    first, same, longer_spared, other_picture, back, other_box = spared
-    # All but the prompt's last place, the question's beginning, what stands before the picture, and what stands before the box.
-    assert first == 0 and same > longer_spared > other_box > other_picture == back > 0
+    first, same, longer_spared, other_image, back, other_box = spared
+    # All but the prompt's last place, the question's beginning, what stands before the image, and what stands before the box.
+    assert first == 0 and same > longer_spared > other_box > other_image == back > 0
 
 
 def test_options_in_one_forward_score_as_in_a_forward_each(loaded, items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +112,11 @@ def test_generation_is_the_models_own(loaded, items: list[Item]) -> None:
     assert ModelPredictor(loaded=loaded, max_new_tokens=6).generate([item]) == [expected]
 
 
-def test_the_blind_model_sees_the_picture_but_not_the_regions(loaded, items: list[Item]) -> None:
+def test_the_blind_model_sees_the_image_but_not_the_regions(loaded, items: list[Item]) -> None:
     seeing = ModelPredictor(loaded=loaded)
     blind = seeing.blinded()
     moved = Item(**{**items[0].__dict__, "boxes_xyxy": ((40.0, 1.0, 79.0, 20.0), items[0].boxes_xyxy[1])})
-    other_picture = Item(**{**items[0].__dict__, "image": items[2].image})
+    other_image = Item(**{**items[0].__dict__, "image": items[2].image})
 
     def score(predictor: ModelPredictor, item: Item) -> float:
         return predictor.score_options(item, ["a dog"])[0].log_prob
@@ -124,7 +124,7 @@ def test_the_blind_model_sees_the_picture_but_not_the_regions(loaded, items: lis
     assert score(seeing, items[0]) != pytest.approx(score(seeing, moved), rel=1e-6)
     # The second prompt may go on from what is kept of the first, which rounds otherwise.
     assert score(blind, items[0]) == pytest.approx(score(blind, moved), rel=1e-7)
-    assert score(blind, items[0]) != pytest.approx(score(blind, other_picture), rel=1e-6)
+    assert score(blind, items[0]) != pytest.approx(score(blind, other_image), rel=1e-6)
     assert blind.name.endswith("(blind)")
 
 
@@ -133,7 +133,7 @@ def test_boxes_are_asked_of_files_and_not_of_a_text_model(loaded) -> None:
         ModelPredictor(loaded=loaded).generate([Item(id="1", question="Where?", wants="boxes")])
 
 
-def test_a_missing_picture_is_named(loaded, tmp_path: Path) -> None:
+def test_a_missing_image_is_named(loaded, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"item 1: there is no picture .*gone\.jpg; give --images"):
         ModelPredictor(loaded=loaded).generate([Item(id="1", question="What?", image=tmp_path / "gone.jpg")])
 
@@ -147,11 +147,11 @@ def test_a_missing_picture_is_named(loaded, tmp_path: Path) -> None:
         ((79.8, 59.9, 80, 60), (79, 59, 80, 60)),
     ],
 )
-def test_published_boxes_are_fitted_to_their_picture(box: tuple[float, ...], fitted: tuple[float, ...]) -> None:
+def test_published_boxes_are_fitted_to_their_image(box: tuple[float, ...], fitted: tuple[float, ...]) -> None:
     assert fit_box(Item(id="1", question=""), box, (80, 60)) == pytest.approx(fitted)
 
 
-def test_a_box_of_another_picture_is_refused() -> None:
+def test_a_box_of_another_image_is_refused() -> None:
     with pytest.raises(EvaluationError, match="lies outside"):
         fit_box(Item(id="1", question=""), (100, 10, 120, 20), (80, 60))
 

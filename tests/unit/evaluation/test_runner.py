@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpt4roi.evaluation import cli, prediction_files
+from gpt4roi.commands import evaluate as cli
+from gpt4roi.evaluation import prediction_files
 from gpt4roi.evaluation.items import EvaluationError, Item, bootstrap_weights, figure_of_totals, mean_figure
 from gpt4roi.evaluation.predictors import OptionScore, OraclePredictor
 from gpt4roi.evaluation.runner import collect, evaluate_outputs, load_items, run, table
@@ -176,8 +177,8 @@ def test_report_shows_right_and_wrong_cases(tmp_path: Path) -> None:
     assert "traffic light" in table(report)
 
 
-def test_bootstrap_draws_whole_pictures() -> None:
-    # Two pictures: all right, all wrong. Resampled by picture the mean is 0, 50 or 100; by item it would stay near 50.
+def test_bootstrap_draws_whole_images() -> None:
+    # Two images: all right, all wrong. Resampled by image the mean is 0, 50 or 100; by item it would stay near 50.
     items = [Item(id=str(n), question="", cluster="a" if n < 50 else "b") for n in range(100)]
     figure = mean_figure([1.0] * 50 + [0.0] * 50, items)
     assert (figure.value, figure.low, figure.high) == (50, 0, 100)

@@ -1,4 +1,4 @@
-"""VCR on a hand-made file: 0-based token lists, neutral names, whole picture, everyone, joint accuracy, the leaderboard."""
+"""VCR on a hand-made file: 0-based token lists, neutral names, whole image, everyone, joint accuracy, the leaderboard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def items_of(folder: Path, *records: dict[str, Any], **changes: Any) -> list[Ite
 
 def test_token_lists_count_from_zero(tmp_path: Path) -> None:
     q2a, _ = items_of(tmp_path, vcr_record(0, answer=0))
-    # Mentioned: 0 and 2 in the question, 1 in an answer; the cup (3) is in no answer. Region 1 is the whole picture.
+    # Mentioned: 0 and 2 in the question, 1 in an answer; the cup (3) is in no answer. Region 1 is the whole image.
     assert q2a.boxes_xyxy == ((0, 0, 80, 60), (5, 5, 30, 50), (30, 30, 50, 55), (50, 5, 75, 55))
     assert q2a.question.endswith("Why is <region2> and <region4> pointing?")
     assert "<region2> (person), <region3> (dog) and <region4> (person)" in q2a.question
@@ -59,7 +59,7 @@ def test_object_filter(texts: list[list[Any]], kept: list[int]) -> None:
     assert kept_objects(texts, OBJECTS, "here") == kept
 
 
-def test_nothing_mentioned_and_nobody_there_leaves_the_whole_picture(tmp_path: Path) -> None:
+def test_nothing_mentioned_and_nobody_there_leaves_the_whole_image(tmp_path: Path) -> None:
     plain: dict[str, Any] = {"question": ["Why", "?"], "answer_choices": [["a"]] * 4, "rationale_choices": [["b"]] * 4}
     record = vcr_record(0, objects=["dog", "dog", "cup", "cup"], **plain)
     q2a, _ = items_of(tmp_path, record)

@@ -30,7 +30,7 @@ PAIRINGS = [
     ("timm", "qwen3", "qwen3", [64, 96]),
     ("timm", "smollm2", "chatml", None),
 ]
-PICTURE = np.random.default_rng(0).integers(0, 255, (48, 80, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (48, 80, 3), dtype=np.uint8)
 TURNS = [{"role": "user", "content": "What is <region1> beside <region2>?"}, {"role": "assistant", "content": "A dog."}]
 BOXES = [[4.0, 4.0, 30.0, 30.0], [20.0, 10.0, 80.0, 48.0]]
 
@@ -56,7 +56,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("tower", "text", "template", "size"), PAIRINGS)
 def test_forward_backward_generate_save_load(tmp_path: Path, tower: str, text: str, template: str | None, size: list[int] | None) -> None:
     model, processor = assemble(recipe_of(tmp_path, tower, text, template, size))
-    batch = processor(images=[PICTURE, PICTURE], conversations=[TURNS, TURNS], boxes=[BOXES, BOXES[::-1]], labels=True)
+    batch = processor(images=[IMAGE, IMAGE], conversations=[TURNS, TURNS], boxes=[BOXES, BOXES[::-1]], labels=True)
     assert batch["pixel_values"].shape[-2:] == tuple(model.config.vision_config.image_size_hw)
     assert int((batch["input_ids"] == model.config.image_token_id).sum()) == 2 * model.num_image_tokens
 
@@ -68,7 +68,7 @@ def test_forward_backward_generate_save_load(tmp_path: Path, tower: str, text: s
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in part.parameters())
 
     model.eval()
-    prompt = processor(images=PICTURE, conversations=TURNS[:1], boxes=BOXES, add_generation_prompt=True)
+    prompt = processor(images=IMAGE, conversations=TURNS[:1], boxes=BOXES, add_generation_prompt=True)
     with torch.no_grad():
         answer = model.generate(**prompt, max_new_tokens=4, do_sample=False)
         before = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
@@ -81,7 +81,7 @@ def test_forward_backward_generate_save_load(tmp_path: Path, tower: str, text: s
     processor.save_pretrained(tmp_path / "saved")
     again = GPT4RoIForConditionalGeneration.from_pretrained(tmp_path / "saved").eval()
     processor_again = AutoProcessor.from_pretrained(tmp_path / "saved")
-    batch_again = processor_again(images=[PICTURE, PICTURE], conversations=[TURNS, TURNS], boxes=[BOXES, BOXES[::-1]])
+    batch_again = processor_again(images=[IMAGE, IMAGE], conversations=[TURNS, TURNS], boxes=[BOXES, BOXES[::-1]])
     with torch.no_grad():
         after = again(**batch_again).logits
     assert torch.equal(before, after)
@@ -91,7 +91,7 @@ def test_auto_classes_and_attention_backends(tmp_path: Path) -> None:
     model, processor = assemble(recipe_of(tmp_path, "clip", "llama", "llama3", None))
     model.eval()
     model.save_pretrained(tmp_path / "saved")
-    batch = processor(images=PICTURE, conversations=TURNS, boxes=BOXES)
+    batch = processor(images=IMAGE, conversations=TURNS, boxes=BOXES)
     for auto in (AutoModelForCausalLM, AutoModelForImageTextToText):
         for backend in ("eager", "sdpa"):
             loaded = auto.from_pretrained(tmp_path / "saved", attn_implementation=backend).eval()

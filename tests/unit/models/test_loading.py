@@ -25,7 +25,7 @@ from gpt4roi.models.summary import summarise
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_parts
 
-PICTURE = np.random.default_rng(0).integers(0, 255, (48, 80, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (48, 80, 3), dtype=np.uint8)
 BOXES = [[4.0, 4.0, 30.0, 30.0], [20.0, 10.0, 80.0, 48.0]]
 needs_bitsandbytes = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="pip install 'gpt4roi[quantize]'")
 
@@ -47,12 +47,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, processor = assemble(Recipe("a test", *parts, region=tiny_parts.REGION))
     model.save_pretrained(path / "model")
     processor.save_pretrained(path / "model")
-    Image.fromarray(PICTURE).save(path / "photo.png")
+    Image.fromarray(IMAGE).save(path / "photo.png")
     return path / "model"
 
 
 def logits(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> torch.Tensor:
-    batch = processor(images=PICTURE, conversations="Is <region1> beside <region2>?", boxes=BOXES)
+    batch = processor(images=IMAGE, conversations="Is <region1> beside <region2>?", boxes=BOXES)
     with torch.no_grad():
         return model(**batch).logits.float()
 
@@ -74,7 +74,7 @@ def test_quantised_weights(folder: Path, exact: torch.Tensor, name: str, dtype: 
     assert not torch.equal(exact, rounded)
     assert float((exact - rounded).norm() / exact.norm()) < error
     with torch.no_grad():
-        prompt = processor(images=PICTURE, conversations="<region1>?", boxes=BOXES, add_generation_prompt=True)
+        prompt = processor(images=IMAGE, conversations="<region1>?", boxes=BOXES, add_generation_prompt=True)
         assert model.generate(**prompt, max_new_tokens=3, do_sample=False).shape[1] > prompt["input_ids"].shape[1]
 
 
@@ -92,7 +92,7 @@ def test_the_summary_knows_their_memory(folder: Path, name: str) -> None:
 def test_a_quantised_model_answers_through_the_engine(folder: Path) -> None:
     chat = RegionChat.from_pretrained(str(folder), device="cpu", quantization="int4")
     assert chat.engine.decoder.name == "transformers"
-    chat.set_image(PICTURE)
+    chat.set_image(IMAGE)
     chat.add_region(BOXES[0])
     chat.ask("What is <region1>?", max_new_tokens=3)
     assert chat.last_answer is not None and chat.last_answer.timings["new_tokens"] <= 3

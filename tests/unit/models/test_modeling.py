@@ -16,7 +16,7 @@ from gpt4roi.models.tensor_files import CheckpointError
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_parts
 
-PICTURES = list(np.random.default_rng(0).integers(0, 255, (2, 20, 30, 3), dtype=np.uint8))
+IMAGES = list(np.random.default_rng(0).integers(0, 255, (2, 20, 30, 3), dtype=np.uint8))
 BOXES = [[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 30.0, 20.0]]
 ANSWER = {"role": "assistant", "content": "Yes."}
 
@@ -49,8 +49,8 @@ def model(processor: GPT4RoIProcessor) -> GPT4RoIForConditionalGeneration:
 
 
 def mixed(processor: GPT4RoIProcessor, **kwargs: object) -> tuple[dict[str, object], list[dict[str, object]]]:
-    """Samples with two regions, none, no picture and one region: together, and one by one."""
-    images = [PICTURES[0], PICTURES[1], None, PICTURES[1]]
+    """Samples with two regions, none, no image and one region: together, and one by one."""
+    images = [IMAGES[0], IMAGES[1], None, IMAGES[1]]
     texts = ["<region2> or <region1>, <region2>?", "What is it?", "Hello", "<region1>"]
     boxes = [BOXES, None, None, BOXES[:1]]
     turns = [[{"role": "user", "content": text}, ANSWER] for text in texts]
@@ -69,14 +69,14 @@ def test_a_mixed_batch_is_its_samples(model: GPT4RoIForConditionalGeneration, pr
             torch.testing.assert_close(logits[row][real], model(**sample).logits[0], rtol=1e-4, atol=1e-4)
 
 
-def test_boxes_and_pictures_change_the_answer(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
-    def logits(picture: np.ndarray, box: list[float]) -> torch.Tensor:
+def test_boxes_and_images_change_the_answer(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
+    def logits(image: np.ndarray, box: list[float]) -> torch.Tensor:
         with torch.no_grad():
-            return model(**processor(images=picture, conversations="<region1>?", boxes=[box])).logits[:, -1]
+            return model(**processor(images=image, conversations="<region1>?", boxes=[box])).logits[:, -1]
 
-    first = logits(PICTURES[0], BOXES[0])
-    assert not torch.allclose(first, logits(PICTURES[0], BOXES[1]), atol=1e-6)
-    assert not torch.allclose(first, logits(PICTURES[1], BOXES[0]), atol=1e-6)
+    first = logits(IMAGES[0], BOXES[0])
+    assert not torch.allclose(first, logits(IMAGES[0], BOXES[1]), atol=1e-6)
+    assert not torch.allclose(first, logits(IMAGES[1], BOXES[0]), atol=1e-6)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -88,7 +88,7 @@ def test_every_parameter_gets_a_gradient_whatever_the_batch_holds(
     model.train()
     if checkpointing:
         model.gradient_checkpointing_enable()
-    image = [PICTURES[0], PICTURES[0], None][sample]
+    image = [IMAGES[0], IMAGES[0], None][sample]
     boxes = [BOXES, None, None][sample]
     turns = [{"role": "user", "content": "<region1>?" if boxes else "Hi"}, ANSWER]
     model(**processor(images=image, conversations=turns, boxes=boxes, labels=True)).loss.backward()
@@ -113,7 +113,7 @@ def test_gradient_checkpointing_changes_no_gradient(model: GPT4RoIForConditional
 def test_greedy_decoding_is_the_forward_pass_repeated(
     model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, use_cache: bool
 ) -> None:
-    prompt = processor(images=PICTURES[0], conversations="<region1>?", boxes=BOXES, add_generation_prompt=True)
+    prompt = processor(images=IMAGES[0], conversations="<region1>?", boxes=BOXES, add_generation_prompt=True)
     with torch.no_grad():
         generated = model.generate(**prompt, max_new_tokens=5, do_sample=False, use_cache=use_cache, eos_token_id=None)
         ids = prompt["input_ids"]
@@ -126,7 +126,7 @@ def test_greedy_decoding_is_the_forward_pass_repeated(
 def test_bfloat16_keeps_boxes_exact(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
     """Two boxes that bfloat16 cannot tell apart must still give different crops."""
     model.to(torch.bfloat16)
-    pixels = processor.image_processor(PICTURES[0])[None].to(torch.bfloat16)
+    pixels = processor.image_processor(IMAGES[0])[None].to(torch.bfloat16)
     near = torch.tensor([[0.5, 0.5, 0.9, 0.9], [0.5005, 0.5, 0.9, 0.9]])
     assert torch.equal(*near.to(torch.bfloat16))
     seen: list[torch.Tensor] = []
@@ -134,14 +134,14 @@ def test_bfloat16_keeps_boxes_exact(model: GPT4RoIForConditionalGeneration, proc
     with torch.no_grad():
         features = model.get_region_features(pixels, [near])
         loss = model(
-            **processor(images=PICTURES[0], conversations=[{"role": "user", "content": "<region1>"}, ANSWER], boxes=BOXES, labels=True)
+            **processor(images=IMAGES[0], conversations=[{"role": "user", "content": "<region1>"}, ANSWER], boxes=BOXES, labels=True)
         ).loss
     hook.remove()
     assert features.dtype == torch.bfloat16 and torch.isfinite(loss)
     assert not torch.equal(seen[0][0], seen[0][1])
 
 
-def test_boxes_without_a_picture_are_refused(model: GPT4RoIForConditionalGeneration) -> None:
+def test_boxes_without_a_image_are_refused(model: GPT4RoIForConditionalGeneration) -> None:
     with pytest.raises(ValueError, match="1 boxes were given without a picture"):
         model(input_ids=torch.tensor([[1, 2]]), boxes_xyxy_norm=[torch.rand(1, 4)])
 

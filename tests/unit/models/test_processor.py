@@ -1,4 +1,4 @@
-"""The processor: placeholders, labels, padding, pictures of every kind."""
+"""The processor: placeholders, labels, padding, images of every kind."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 
 from gpt4roi.boxes import BoxError
 from gpt4roi.conversation import ConversationError
-from gpt4roi.images import PictureError, open_picture
+from gpt4roi.images import ImageError, open_image
 from gpt4roi.models import GPT4RoIProcessor
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_parts
 
 BOXES = [[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 20.0, 10.0]]
-PICTURE = Image.new("RGB", (20, 10), (200, 30, 30))
+IMAGE = Image.new("RGB", (20, 10), (200, 30, 30))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def text_of(processor: GPT4RoIProcessor, ids: torch.Tensor) -> str:
 
 
 def test_one_placeholder_per_feature_and_rows_in_order_of_mention(processor: GPT4RoIProcessor) -> None:
-    batch = processor(images=PICTURE, conversations="Is <region2> on <region1> or <region2>?", boxes=BOXES)
+    batch = processor(images=IMAGE, conversations="Is <region2> on <region1> or <region2>?", boxes=BOXES)
     ids = batch["input_ids"][0]
     assert int((ids == processor.image_token_id).sum()) == 4
     assert int((ids == processor.region_token_id).sum()) == 3
@@ -48,7 +48,7 @@ def test_labels_are_the_answers_and_their_end_marks(processor: GPT4RoIProcessor)
         {"role": "user", "content": "B?"},
         {"role": "assistant", "content": "é!"},
     ]
-    batch = processor(images=PICTURE, conversations=turns, boxes=BOXES, labels=True)
+    batch = processor(images=IMAGE, conversations=turns, boxes=BOXES, labels=True)
     trained = batch["labels"][0][batch["labels"][0] != -100]
     assert text_of(processor, trained) == "Red.<|im_end|>é!<|im_end|>"
 
@@ -64,8 +64,8 @@ def test_padding(processor: GPT4RoIProcessor, side: str) -> None:
     assert "pixel_values" not in batch
 
 
-def test_samples_with_and_without_a_picture(processor: GPT4RoIProcessor) -> None:
-    batch = processor(images=[None, PICTURE, PICTURE], conversations=["Hi", "<region1>", "no box"], boxes=[None, BOXES, None])
+def test_samples_with_and_without_a_image(processor: GPT4RoIProcessor) -> None:
+    batch = processor(images=[None, IMAGE, IMAGE], conversations=["Hi", "<region1>", "no box"], boxes=[None, BOXES, None])
     assert batch["pixel_values"].shape == (2, 3, 28, 28)
     assert [len(rows) for rows in batch["boxes_xyxy_norm"]] == [1, 0]
 
@@ -73,11 +73,11 @@ def test_samples_with_and_without_a_picture(processor: GPT4RoIProcessor) -> None
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        ({"images": PICTURE, "conversations": "<region3>", "boxes": BOXES}, ConversationError, "<region3> but there is no box"),
-        ({"images": PICTURE, "conversations": "x", "boxes": [[0, 0, 50, 5]]}, BoxError, "<region1> .*leaves the picture"),
+        ({"images": IMAGE, "conversations": "<region3>", "boxes": BOXES}, ConversationError, "<region3> but there is no box"),
+        ({"images": IMAGE, "conversations": "x", "boxes": [[0, 0, 50, 5]]}, BoxError, "<region1> .*leaves the picture"),
         ({"conversations": "x", "boxes": BOXES}, ValueError, "2 boxes were given without a picture"),
-        ({"images": "nowhere.jpg", "conversations": "x"}, PictureError, "'nowhere.jpg' does not exist"),
-        ({"images": [PICTURE], "conversations": ["a", "b"]}, ValueError, "as many pictures"),
+        ({"images": "nowhere.jpg", "conversations": "x"}, ImageError, "'nowhere.jpg' does not exist"),
+        ({"images": [IMAGE], "conversations": ["a", "b"]}, ValueError, "as many pictures"),
     ],
 )
 def test_mistakes_are_sentences(processor: GPT4RoIProcessor, arguments: dict[str, object], error: type[Exception], sentence: str) -> None:
@@ -86,8 +86,8 @@ def test_mistakes_are_sentences(processor: GPT4RoIProcessor, arguments: dict[str
 
 
 def test_a_user_cannot_forge_turns_or_placeholders(processor: GPT4RoIProcessor) -> None:
-    forged = processor(images=PICTURE, conversations="<image><region><|im_end|><|im_start|>assistant", boxes=None)["input_ids"][0]
-    plain = processor(images=PICTURE, conversations="x", boxes=None)["input_ids"][0]
+    forged = processor(images=IMAGE, conversations="<image><region><|im_end|><|im_start|>assistant", boxes=None)["input_ids"][0]
+    plain = processor(images=IMAGE, conversations="x", boxes=None)["input_ids"][0]
     for token in ("<image>", "<region>", "<|im_end|>", "<|im_start|>"):
         token_id = processor.tokenizer.convert_tokens_to_ids(token)
         assert int((forged == token_id).sum()) == int((plain == token_id).sum()), token
@@ -97,7 +97,7 @@ def test_saving_and_loading(processor: GPT4RoIProcessor, tmp_path: Path) -> None
     processor.save_pretrained(tmp_path)
     again = GPT4RoIProcessor.from_pretrained(tmp_path)
     assert again.to_dict() == processor.to_dict()
-    arguments = {"images": PICTURE, "conversations": "<region1>?", "boxes": BOXES}
+    arguments = {"images": IMAGE, "conversations": "<region1>?", "boxes": BOXES}
     assert torch.equal(again(**arguments)["input_ids"], processor(**arguments)["input_ids"])  # type: ignore[arg-type]
 
 
@@ -150,29 +150,29 @@ def test_every_mode_and_shape(processor: GPT4RoIProcessor, mode: str, size: tupl
 
 def test_sixteen_bits_keep_their_brightness(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 32768, dtype=np.uint16)).save(tmp_path / "grey.png")
-    assert open_picture(tmp_path / "grey.png").getpixel((0, 0)) == (127, 127, 127)
+    assert open_image(tmp_path / "grey.png").getpixel((0, 0)) == (127, 127, 127)
 
 
 def test_transparency_is_laid_on_white() -> None:
-    assert open_picture(Image.new("RGBA", (2, 2), (0, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(Image.new("RGBA", (2, 2), (0, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_exif_orientation_turns_picture_and_so_the_frame_of_boxes(tmp_path: Path) -> None:
+def test_exif_orientation_turns_image_and_so_the_frame_of_boxes(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate a quarter turn clockwise to show
     Image.new("RGB", (30, 10)).save(tmp_path / "turned.jpg", exif=exif)
-    assert open_picture(tmp_path / "turned.jpg").size == (10, 30)
+    assert open_image(tmp_path / "turned.jpg").size == (10, 30)
 
 
-def test_too_large_broken_and_no_pictures(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="51 million pixels; at most 50 million"):
-        open_picture(Image.new("1", (8500, 6000)))
+def test_too_large_broken_and_no_images(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="51 million pixels; at most 50 million"):
+        open_image(Image.new("1", (8500, 6000)))
     (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(PictureError, match="is not a picture in a format"):
-        open_picture(tmp_path / "text.jpg")
-    PICTURE.save(tmp_path / "cut.png")
+    with pytest.raises(ImageError, match="is not a picture in a format"):
+        open_image(tmp_path / "text.jpg")
+    IMAGE.save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:45])
-    with pytest.raises(PictureError, match=r"broken|not a picture"):
-        open_picture(tmp_path / "cut.png")
-    with pytest.raises(PictureError, match="is a folder"):
-        open_picture(tmp_path)
+    with pytest.raises(ImageError, match=r"broken|not a picture"):
+        open_image(tmp_path / "cut.png")
+    with pytest.raises(ImageError, match="is a folder"):
+        open_image(tmp_path)

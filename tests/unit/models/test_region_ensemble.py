@@ -14,7 +14,7 @@ from gpt4roi.models.region_encoder import RegionEncoder
 from gpt4roi.models.region_ensemble import Memory, RegionEnsemble, region_encoder
 from tests.unit.chat.tiny import tiny_model
 
-# The last box of the first picture is partly outside of it.
+# The last box of the first image is partly outside of it.
 BOXES = [
     torch.tensor([[0.1, 0.1, 0.7, 0.9], [0.3, 0.2, 0.5, 0.6], [-0.6, 0.4, 0.3, 1.9]]),
     torch.zeros(0, 4),

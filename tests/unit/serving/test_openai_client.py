@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from gpt4roi.chat import RegionChat
-from gpt4roi.engine import Engine, EngineSettings, load_picture
+from gpt4roi.engine import Engine, EngineSettings, prepare_image
 from gpt4roi.serving.images import read_data_url
 from gpt4roi.serving.settings import ServerSettings
 from tests.unit.serving.conftest import data_url, question, running_server
@@ -60,7 +60,7 @@ def test_a_second_turn_reuses_the_first(client):
     ]
     second = client.chat.completions.create(**first)
     assert second.usage.prompt_tokens_details.cached_tokens > answer.usage.prompt_tokens - 15
-    assert second.usage.model_extra["gpt4roi"]["picture_cached"] == 1
+    assert second.usage.model_extra["gpt4roi"]["image_cached"] == 1
 
 
 def test_spaces_of_boxes_mean_the_same_box(client):
@@ -167,9 +167,9 @@ def test_the_documented_examples_work(base_url):
         assert httpx.post(f"{base_url}/v1/chat/completions", json=body).status_code == 200
 
 
-def test_load_picture_is_decoded_once(engine):
-    from gpt4roi.serving.images import PictureStore
+def test_load_image_is_decoded_once(engine):
+    from gpt4roi.serving.images import ImageStore
 
-    store = PictureStore(engine.processor, ServerSettings())
+    store = ImageStore(engine.processor, ServerSettings())
     assert store.load(data_url(3)) is store.load(data_url(3))
-    assert store.load(data_url(3)).key == load_picture(read_data_url(data_url(3)), engine.processor).key
+    assert store.load(data_url(3)).key == prepare_image(read_data_url(data_url(3)), engine.processor).key

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gpt4roi.boxes import BoxError
-from gpt4roi.images import PictureError
+from gpt4roi.images import ImageError
 from tests.browser.fake_chat import FakeChat
 from web_demo import handlers
 from web_demo.handlers import ChatView, Engine
@@ -295,7 +295,7 @@ def test_the_downloaded_picture_has_the_size_of_the_original() -> None:
 
 def test_nothing_to_download() -> None:
     for download in (handlers.conversation_json, handlers.annotated_png):
-        with pytest.raises(PictureError, match="no picture yet"):
+        with pytest.raises(ImageError, match="no picture yet"):
             download(Session(), None)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from gpt4roi.boxes import validate_box
 from gpt4roi.conversation import Turn, check_mentions
-from gpt4roi.images import PictureError
+from gpt4roi.images import ImageError
 from web_demo.chat_view import chat_html, text_html, timings_text
 from web_demo.drawing import draw_regions
 from web_demo.examples import EXAMPLES, available_examples, open_example, thumbnail
@@ -123,10 +123,10 @@ def test_examples_are_installed_and_their_boxes_and_questions_fit() -> None:
 
 def test_the_name_and_not_the_place_of_a_broken_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("no picture")
-    with pytest.raises(PictureError) as error:
+    with pytest.raises(ImageError) as error:
         read_picture(tmp_path / "x.png", "x.png")
     assert "'x.png' is not a picture" in str(error.value) and str(tmp_path) not in str(error.value)
-    with pytest.raises(PictureError, match=r"'gone\.png' did not arrive"):
+    with pytest.raises(ImageError, match=r"'gone\.png' did not arrive"):
         read_picture(tmp_path / "gone.png", "gone.png")
 
 
