@@ -6,10 +6,10 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "demo": ["gradio>=6.31", "scikit-image>=0.22"],
-    "data": ["supervision>=0.25", "pycocotools>=2.0.8"],
+    "data": ["supervision>=0.25"],
     "train": ["peft>=0.17", "tensorboard>=2.15", "matplotlib>=3.8"],
     "deepspeed": ["deepspeed>=0.18"],
-    "eval": ["pycocotools>=2.0.8", "pycocoevalcap>=1.2", "matplotlib>=3.8", "scipy>=1.11"],
+    "eval": ["pycocoevalcap>=1.2", "matplotlib>=3.8", "scipy>=1.11"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30", "prometheus-client>=0.20", "python-multipart>=0.0.9"],
     "quantize": ["bitsandbytes>=0.50"],
     "test": [
@@ -48,6 +48,8 @@ setup(
         "onnxruntime>=1.22",
         "pillow>=10.1",
         "opencv-python-headless>=4.9",
+        "pycocotools>=2.0.8",
+        "pydantic>=2.7",
         "pyyaml>=6",
         "jinja2>=3.1",
         "tqdm>=4.66",

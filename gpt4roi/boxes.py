@@ -13,6 +13,7 @@ import numpy as np
 
 from gpt4roi.errors import UserError
 
+Box = tuple[float, float, float, float]
 SPACES = {"pixels": None, "unit": 1.0, "thousandths": 1000.0}
 
 # How far (in image pixels) a corner may lie outside before we call it a mistake rather than rounding.
@@ -36,7 +37,7 @@ def as_boxes(boxes: Sequence[Sequence[float]] | np.ndarray | None) -> np.ndarray
     return array
 
 
-def parse_box(text: str) -> tuple[float, float, float, float]:
+def parse_box(text: str) -> Box:
     """`"34,50,210,300"` as four floats.
 
     Raises:
@@ -52,7 +53,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     return values[0], values[1], values[2], values[3]
 
 
-def to_pixels(box: Sequence[float], image_size_wh: tuple[int, int], space: str = "pixels") -> tuple[float, float, float, float]:
+def to_pixels(box: Sequence[float], image_size_wh: tuple[int, int], space: str = "pixels") -> Box:
     """One box from any space into pixels of the original image, unchecked."""
     if space not in SPACES:
         raise BoxError(f"unknown box space '{space}'; use one of {', '.join(SPACES)}")
@@ -63,7 +64,7 @@ def to_pixels(box: Sequence[float], image_size_wh: tuple[int, int], space: str =
     return x0 * width / full, y0 * height / full, x1 * width / full, y1 * height / full
 
 
-def validate_box(box: Sequence[float], image_size_wh: tuple[int, int], name: str = "the box") -> tuple[float, float, float, float]:
+def validate_box(box: Sequence[float], image_size_wh: tuple[int, int], name: str = "the box") -> Box:
     """The box clipped to the image, in pixels.
 
     Corners may lie outside by rounding (one pixel); anything more, an empty box or a number that is not finite is refused.
@@ -82,12 +83,24 @@ def validate_box(box: Sequence[float], image_size_wh: tuple[int, int], name: str
         raise BoxError(f"{name} {shown} has a coordinate that is not a number; give x0,y0,x1,y1 in pixels")
     if x1 <= x0 or y1 <= y0:
         raise BoxError(f"{name} {shown} is empty; x1 must be larger than x0 and y1 larger than y0")
+    if min(x0, y0) >= 0 and max(x1, y1) <= 1 < min(width, height):
+        raise BoxError(
+            f"{name} {shown} lies within one pixel: these look like fractions of the picture; {_in_pixels(box, image_size_wh, 'unit')}"
+        )
     if x0 < -ROUNDING_PX or y0 < -ROUNDING_PX or x1 > width + ROUNDING_PX or y1 > height + ROUNDING_PX:
-        raise BoxError(f"{name} {shown} leaves the picture, which is {width} x {height} pixels; draw it inside")
+        advice = "draw it inside"
+        if min(x0, y0) >= 0 and max(x1, y1) <= 1000:
+            advice += f", or, if these are thousandths of the picture, {_in_pixels(box, image_size_wh, 'thousandths')}"
+        raise BoxError(f"{name} {shown} leaves the picture, which is {width} x {height} pixels; {advice}")
     clipped = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
         raise BoxError(f"{name} {shown} has nothing inside the picture, which is {width} x {height} pixels; draw it inside")
     return clipped
+
+
+def _in_pixels(box: Sequence[float], image_size_wh: tuple[int, int], space: str) -> str:
+    pixels = ",".join(f"{value:.0f}" for value in to_pixels(box, image_size_wh, space))
+    return f"write {pixels} in pixels, or name the space '{space}'"
 
 
 def normalise(boxes_xyxy_abs: Sequence[Sequence[float]] | np.ndarray, image_size_wh: tuple[int, int]) -> np.ndarray:
