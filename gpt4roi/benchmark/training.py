@@ -23,7 +23,8 @@ from PIL import Image
 from gpt4roi.conversation import Turn
 from gpt4roi.data.collator import RegionCollator
 from gpt4roi.data.mixture import Mixture
-from gpt4roi.data.sample import Region, Sample
+from gpt4roi.data.sample import Sample
+from gpt4roi.regions import Region
 from gpt4roi.training.batches import BatchPlan, RankBatches
 from gpt4roi.training.config import LoraSettings, PartSettings, TrainConfig
 from gpt4roi.training.export import load_start
@@ -50,7 +51,7 @@ def make_samples(folder: Path, count: int, seed: int = 0) -> list[Sample]:
         Image.fromarray(rng.integers(0, 255, (480, 640, 3), dtype=np.uint8)).save(path, quality=80)
         corners = rng.uniform(0, 300, (2, 2))
         sizes = rng.uniform(40, 170, (2, 2))
-        regions = tuple(Region((x, y, x + w, y + h)) for (x, y), (w, h) in zip(corners.tolist(), sizes.tolist(), strict=True))
+        regions = tuple(Region(0, (x, y, x + w, y + h)) for (x, y), (w, h) in zip(corners.tolist(), sizes.tolist(), strict=True))
         turns: list[Turn] = []
         for _ in range(int(rng.choice(EXCHANGES, p=SHARES))):
             words = [NAMES[int(rng.integers(len(NAMES)))] for _ in range(int(rng.choice([1, 1, 2, 3])))]

@@ -12,11 +12,13 @@ from typing import Any
 
 from PIL import Image
 
-from gpt4roi.boxes import BoxError, area, validate_box
+from gpt4roi.boxes import area, validate_box
 from gpt4roi.conversation import mentioned_numbers
 from gpt4roi.data.images import image_problem, upright_size_wh
 from gpt4roi.data.jsonl import lines, record_problems, to_sample
 from gpt4roi.data.sample import Sample
+from gpt4roi.errors import UserError
+from gpt4roi.masks import check_size
 
 BAR_WIDTH = 40
 AREA_BINS = (0.001, 0.01, 0.05, 0.2, 0.5, 1.0)
@@ -112,17 +114,19 @@ def _check_boxes(sample: Sample, size: tuple[int, int] | None, line_number: int,
     if sample.image_size_wh is not None and sample.image_size_wh != size:
         noted = f"{sample.image_size_wh[0]} x {sample.image_size_wh[1]}"
         report.problems.append((line_number, f"the record says {noted} pixels but the picture has {size[0]} x {size[1]}"))
-    for number, region in enumerate(sample.regions, start=1):
+    for region in sample.regions:
         try:
-            validate_box(region.box_xyxy, size, f"<region{number}>")
-        except BoxError as error:
+            validate_box(region.box_xyxy, size, region.mention)
+            if region.mask is not None:
+                check_size(region.mask, size)
+        except UserError as error:
             report.problems.append((line_number, str(error)))
 
 
 def _note_unmentioned(sample: Sample, line_number: int, report: CheckReport) -> None:
     """A region that no question names has no features in the prompt, so nothing can be learnt about it."""
     named = {number for turn in sample.conversation if turn.role == "user" for number in mentioned_numbers(turn.content)}
-    missing = [number for number in range(1, len(sample.regions) + 1) if number not in named]
+    missing = [number for number in sample.region_numbers if number not in named]
     if missing:
         shown = ", ".join(f"<region{number}>" for number in missing[:5]) + (" …" if len(missing) > 5 else "")
         report.notes.append((line_number, f"no question names {shown}"))

@@ -12,7 +12,7 @@ from gpt4roi.data.coco_file import CocoFile, image_path
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, shuffled_chunks
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.label_questions import LABEL_ROLES, questions_about_labels
-from gpt4roi.data.sample import Region
+from gpt4roi.regions import Region
 
 
 def read_coco_detection(
@@ -42,7 +42,7 @@ def read_coco_detection(
     samples = SampleList()
     for image_id, image in file.images.items():
         boxes = file.boxes(image, samples.left_out, min_side=min_side)
-        regions = [Region(box, spoken(file.name(annotation))) for box, annotation in boxes]
+        regions = [Region(0, box, spoken(file.name(annotation))) for box, annotation in boxes]
         if not regions:
             samples.left_out["pictures without a usable box"] += 1
         size = file.size_wh(image)

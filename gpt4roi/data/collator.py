@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from torch.utils.data import Dataset
 
-from gpt4roi.boxes import as_boxes
+from gpt4roi.boxes import Box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.mixture import estimated_length
 from gpt4roi.data.sample import Sample
@@ -29,9 +28,9 @@ class Processor(Protocol):
     def encode(self, conversation: Any, *, has_image: bool, known_numbers: Sequence[int]) -> Any: ...
 
 
-def sample_boxes(sample: Sample) -> np.ndarray:
-    """float64[N, 4], row i = region number i + 1, pixels of the original image."""
-    return as_boxes([region.box_xyxy for region in sample.regions])
+def sample_boxes(sample: Sample) -> dict[int, Box]:
+    """Boxes by region number, pixels of the original image."""
+    return {region.number: region.box_xyxy for region in sample.regions}
 
 
 class RegionDataset(Dataset[Sample]):
@@ -80,8 +79,7 @@ class RegionDataset(Dataset[Sample]):
 
     def count_tokens(self, sample: Sample) -> int:
         """Tokens of one sample, its image's placeholders included."""
-        numbers = range(1, len(sample.regions) + 1)
-        encoded = self.processor.encode(list(sample.conversation), has_image=sample.image is not None, known_numbers=numbers)
+        encoded = self.processor.encode(list(sample.conversation), has_image=sample.image is not None, known_numbers=sample.region_numbers)
         return len(encoded.input_ids)
 
     def scan(self, limit: int | None = None) -> TruncationReport:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gpt4roi.conversation import Turn
-from gpt4roi.data.sample import Region, Sample
+from gpt4roi.data.sample import Sample
 from gpt4roi.data.seeding import generator
 from gpt4roi.data.templates import Question
+from gpt4roi.regions import Region
 
 MIN_SIDE_PX = 1.0
 

@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 from gpt4roi.data.coco_file import CocoFile
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, shuffled_chunks, usable_box
 from gpt4roi.data.errors import DataError
-from gpt4roi.data.sample import Region
 from gpt4roi.data.templates import Question
+from gpt4roi.regions import Region
 
 # `[/EN#137644/people A group of friends]`: entity number, one or more types, words. Entity 0 is "not visual".
 ENTITY = re.compile(r"\[/EN#(\d+)(?:/[^\s\]]+)*\s+([^\]]+)\]")
@@ -84,7 +84,7 @@ def _mdetr_captions(path: Path, left_out: Counter[str]) -> Iterator[Caption]:
             if not spans or not all(0 <= start < end <= len(text) for start, end in spans):
                 raise DataError(f"tokens_positive {spans} does not fit the caption '{text}'", path, f"annotation {annotation.get('id')}")
             # A phrase in several pieces ("a man … in blue") is all of them.
-            regions.append(Region(box, " ".join(text[start:end].strip() for start, end in spans)))
+            regions.append(Region(0, box, " ".join(text[start:end].strip() for start, end in spans)))
         yield Caption(f"{path.stem}:{entry_id}", image["file_name"], file.size_wh(image), text.strip(), regions)
 
 
@@ -100,7 +100,7 @@ def _original_captions(annotations: Path, sentences: Path, split_file: Path | st
             text, phrases = parse_sentence(line)
             if not text:
                 continue
-            regions = [Region(box, phrase) for entity, phrase in phrases for box in boxes.get(entity, [])]
+            regions = [Region(0, box, phrase) for entity, phrase in phrases for box in boxes.get(entity, [])]
             yield Caption(f"{path.stem}:{line_number}", image, size, text, regions)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from gpt4roi.conversation import STYLES, render
 from gpt4roi.data.errors import DataError
-from gpt4roi.data.sample import Region, Sample
+from gpt4roi.data.sample import Sample
 from gpt4roi.images import ImageError, open_image
+from gpt4roi.regions import Region
 
 # BGR, told apart on photographs and on each other.
 COLOURS_BGR = ((60, 60, 230), (60, 190, 60), (230, 130, 40), (30, 180, 240), (200, 60, 200), (200, 200, 40), (40, 110, 250), (140, 60, 120))
@@ -30,21 +31,20 @@ figure img{max-width:100%}.text{flex:1 1 24rem;min-width:0}pre{white-space:pre-w
 """
 
 
-def draw_regions(rgb: np.ndarray, regions: Sequence[Region], numbers: Sequence[int] | None = None) -> np.ndarray:
+def draw_regions(rgb: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     """The image with every box and its number.
 
     Args:
       rgb: uint8[H, W, 3].
       regions: boxes in pixels of this image.
-      numbers: region numbers; from 1 if not given.
     Returns:
       uint8[H, W, 3], a copy.
     """
     drawn = np.ascontiguousarray(rgb).copy()
     thickness = max(1, round(max(drawn.shape[:2]) / 300))
     scale = max(0.4, max(drawn.shape[:2]) / 1100)
-    for position, region in enumerate(regions):
-        number = position + 1 if numbers is None else numbers[position]
+    for region in regions:
+        number = region.number
         colour = COLOURS_BGR[(number - 1) % len(COLOURS_BGR)][::-1]
         x0, y0, x1, y1 = (round(value) for value in region.box_xyxy)
         cv2.rectangle(drawn, (x0, y0), (x1, y1), colour, thickness)
@@ -69,7 +69,7 @@ def image_html(sample: Sample) -> str:
         return f"<p class=problem>{html.escape(str(error))}</p>"
     scale = min(1.0, LONG_SIDE_PX / max(image.size))
     width, height = (max(1, round(side * scale)) for side in image.size)
-    regions = [Region(_scaled(region.box_xyxy, width / image.width, height / image.height)) for region in sample.regions]
+    regions = [Region(r.number, _scaled(r.box_xyxy, width / image.width, height / image.height)) for r in sample.regions]
     drawn = draw_regions(np.asarray(image.resize((width, height))), regions)
     is_written, buffer = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not is_written:
@@ -110,8 +110,7 @@ def plain_chat_template(messages: list[dict[str, str]], add_generation_prompt: b
 
 
 def _tokens_html(sample: Sample, processor: Any) -> str:
-    numbers = range(1, len(sample.regions) + 1)
-    encoded = processor.encode(list(sample.conversation), has_image=sample.image is not None, known_numbers=numbers)
+    encoded = processor.encode(list(sample.conversation), has_image=sample.image is not None, known_numbers=sample.region_numbers)
     regions = iter(encoded.region_numbers)
     pieces = []
     num_image_tokens = 0
@@ -134,7 +133,7 @@ def page_html(samples: Sequence[Sample], title: str, processor: Any | None = Non
     """The whole page; nothing is loaded from elsewhere."""
     articles = []
     for sample in samples:
-        labels = ", ".join(f"{number} {region.label}" for number, region in enumerate(sample.regions, start=1) if region.label)
+        labels = ", ".join(f"{region.number} {region.label}" for region in sample.regions if region.label)
         heading = f"<h2>{html.escape(sample.sample_id)}</h2><p class=key>{html.escape(str(sample.image or ''))}</p>"
         try:
             text = text_html(sample, processor)

@@ -34,7 +34,7 @@ from gpt4roi.data.label_files import (
     usable_regions,
 )
 from gpt4roi.data.label_questions import questions_about_labels
-from gpt4roi.data.sample import Region
+from gpt4roi.regions import Region
 
 YOLO_NAME_FILES = ("data.yaml", "dataset.yaml", "data.yml", "classes.txt", "obj.names")
 
@@ -57,7 +57,7 @@ def import_coco(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     for image in file.images.values():
         path = find_image(source.images, image["file_name"], Path(image["file_name"]).stem, losses)
         if path is not None:
-            regions = [Region(box, file.name(annotation)) for box, annotation in file.boxes(image, losses.left_out)]
+            regions = [Region(0, box, file.name(annotation)) for box, annotation in file.boxes(image, losses.left_out)]
             yield LabelledImage(path, file.size_wh(image) or image_size_wh(path), regions)
 
 
@@ -277,7 +277,7 @@ def import_samples(
 
 
 def _plain(region: Region) -> Region:
-    return Region(region.box_xyxy, str(region.label).replace("_", " "))
+    return Region(0, region.box_xyxy, str(region.label).replace("_", " "))
 
 
 def _supervision(format_name: str) -> ModuleType:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gpt4roi.conversation import ROLES, Turn, mentioned_numbers
 from gpt4roi.data.dialogue import SampleList
 from gpt4roi.data.errors import DataError
-from gpt4roi.data.sample import Region, Sample
+from gpt4roi.data.sample import Sample
+from gpt4roi.errors import UserError
+from gpt4roi.regions import read_record
 
 KNOWN_KEYS = ("image", "regions", "conversation", "id", "width", "height")
 
@@ -54,32 +56,20 @@ def record_problems(record: Any) -> list[str]:
     if not isinstance(regions, list):
         problems.append(f'"regions" is a list of {{"box_xyxy": [x0, y0, x1, y1]}}; got {type(regions).__name__}')
         regions = []
-    for number, region in enumerate(regions, start=1):
-        problems += [f"<region{number}>: {problem}" for problem in _region_problems(region)]
+    numbers: list[int] = []
+    for position, region in enumerate(regions):
+        try:
+            numbers.append(read_record(region, position).number)
+        except UserError as error:
+            problems.append(str(error))
+            numbers.append(position + 1)
+    problems += [f"<region{number}> is given twice; use another number" for number, times in Counter(numbers).items() if times > 1]
     if regions and record.get("image") is None:
         problems.append('there are regions but no "image"')
-    return problems + _conversation_problems(record.get("conversation"), len(regions))
+    return problems + _conversation_problems(record.get("conversation"), numbers)
 
 
-def _region_problems(region: Any) -> list[str]:
-    if not isinstance(region, dict) or "box_xyxy" not in region:
-        hint = "" if not isinstance(region, dict) else _box_key_hint(region)
-        return [f'a region needs "box_xyxy": [x0, y0, x1, y1] in pixels{hint}']
-    box = region["box_xyxy"]
-    is_number = [isinstance(value, int | float) and not isinstance(value, bool) for value in box] if isinstance(box, list) else []
-    if len(is_number) != 4 or not all(is_number) or not all(math.isfinite(value) for value in box):
-        return [f'"box_xyxy" is four numbers x0, y0, x1, y1; got {box!r}']
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return [f"the box {box} is empty: x1 must be larger than x0 and y1 larger than y0 (is it x, y, width, height?)"]
-    return []
-
-
-def _box_key_hint(region: dict[str, Any]) -> str:
-    other = next((key for key in ("bbox", "box", "bbox_xyxy", "xyxy", "box_xywh") if key in region), None)
-    return f'; got "{other}"' if other else ""
-
-
-def _conversation_problems(conversation: Any, num_regions: int) -> list[str]:
+def _conversation_problems(conversation: Any, numbers: Sequence[int]) -> list[str]:
     if not isinstance(conversation, list) or not conversation:
         return ['"conversation" is a list of {"role", "content"} turns with at least one question and one answer']
     problems = []
@@ -90,8 +80,9 @@ def _conversation_problems(conversation: Any, num_regions: int) -> list[str]:
             continue
         roles.append(turn["role"])
         for number in dict.fromkeys(mentioned_numbers(turn["content"])):
-            if not 1 <= number <= num_regions:
-                problems.append(f"turn {index} names <region{number}> but the record has {num_regions} regions")
+            if number not in numbers:
+                has = ", ".join(f"<region{one}>" for one in numbers) or "no regions"
+                problems.append(f"turn {index} names <region{number}> but the record has {has}")
         if not turn["content"].strip():
             problems.append(f"turn {index} is empty")
     if len(roles) == len(conversation) and ("user" not in roles or "assistant" not in roles[roles.index("user") :]):
@@ -102,11 +93,7 @@ def _conversation_problems(conversation: Any, num_regions: int) -> list[str]:
 def to_sample(record: dict[str, Any], images: Path, sample_id: str) -> Sample:
     """A record without problems as a Sample; unknown fields are kept in `extra`."""
     image = images / record["image"] if record.get("image") is not None else None
-    regions = tuple(
-        Region((float(box[0]), float(box[1]), float(box[2]), float(box[3])), None if region.get("label") is None else str(region["label"]))
-        for region in record.get("regions", [])
-        for box in [region["box_xyxy"]]
-    )
+    regions = tuple(read_record(region, position) for position, region in enumerate(record.get("regions", [])))
     turns = tuple(Turn(turn["role"], turn["content"]) for turn in record["conversation"])
     size = (record["width"], record["height"]) if isinstance(record.get("width"), int) and isinstance(record.get("height"), int) else None
     extra = {key: value for key, value in record.items() if key not in KNOWN_KEYS}
@@ -144,10 +131,7 @@ def to_record(sample: Sample, images: Path | None = None) -> dict[str, Any]:
         record["image"] = (sample.image if images is None else Path(os.path.relpath(sample.image, images))).as_posix()
     if sample.image_size_wh is not None:
         record["width"], record["height"] = sample.image_size_wh
-    record["regions"] = [
-        {"box_xyxy": [round(value, 2) for value in region.box_xyxy]} | ({} if region.label is None else {"label": region.label})
-        for region in sample.regions
-    ]
+    record["regions"] = [region.to_record() for region in sample.regions]
     record["conversation"] = [turn.to_dict() for turn in sample.conversation]
     return record
 

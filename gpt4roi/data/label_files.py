@@ -13,7 +13,7 @@ from PIL import Image
 from gpt4roi.data.dialogue import MIN_SIDE_PX, usable_box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.images import upright_size_wh
-from gpt4roi.data.sample import Region
+from gpt4roi.regions import Region
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -81,5 +81,5 @@ def usable_regions(boxes: Sequence[Sequence[float]], labels: Sequence[Any], size
         if usable is None or not str(label).strip():
             losses.left_out[f"boxes under {MIN_SIDE_PX:g} px inside the picture, or without a label"] += 1
         else:
-            regions.append(Region(usable, str(label).strip()))
+            regions.append(Region(0, usable, str(label).strip()))
     return regions

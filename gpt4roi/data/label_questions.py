@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gpt4roi.data.sample import Region
 from gpt4roi.data.seeding import generator
 from gpt4roi.data.templates import Question, mention
+from gpt4roi.regions import Region
 
 Exchange = tuple[Question, str]
 NUMBER_WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")

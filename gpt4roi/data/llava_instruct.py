@@ -21,9 +21,9 @@ from gpt4roi.data.dialogue import SampleList, dialogue_sample
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.images import upright_size_wh
 from gpt4roi.data.safe_pickle import load_pickle
-from gpt4roi.data.sample import Region
 from gpt4roi.data.seeding import generator
 from gpt4roi.data.templates import Question
+from gpt4roi.regions import Region
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
@@ -128,7 +128,7 @@ def _image_size_wh(image: Path) -> tuple[int, int]:
 
 def _regions(detections: Detections, size_wh: tuple[int, int], max_regions: int) -> list[Region]:
     boxes = np.clip(detections.boxes_xyxy_norm[:max_regions], 0, 1) * np.array([*size_wh, *size_wh])
-    return [Region((x0, y0, x1, y1), label) for (x0, y0, x1, y1), label in zip(boxes.tolist(), detections.labels, strict=False)]
+    return [Region(0, (x0, y0, x1, y1), label) for (x0, y0, x1, y1), label in zip(boxes.tolist(), detections.labels, strict=False)]
 
 
 def _yes_no(regions: Sequence[Region], names: Sequence[str], random: np.random.Generator) -> list[tuple[Question | str, str]]:

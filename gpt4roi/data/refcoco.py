@@ -14,8 +14,8 @@ from gpt4roi.data.coco_file import Box, CocoFile, image_path
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, usable_box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.safe_pickle import load_pickle
-from gpt4roi.data.sample import Region
 from gpt4roi.data.templates import Question
+from gpt4roi.regions import Region
 
 # What the expressions of each set are like: RefCOCO+ was collected with places forbidden, RefCOCOg has whole descriptions.
 ROLES = {"refcoco": "refer", "refcoco+": "refer_by_looks", "refcocog": "describe"}
@@ -67,7 +67,7 @@ def _mdetr_expressions(path: Path, samples: SampleList) -> Iterator[Expression]:
     file = CocoFile(path, needs={"images": ("caption",)})
     # Every entry is looked up by its own id: entries of one image follow each other with different captions.
     for entry_id, image in file.images.items():
-        regions = [Region(box, image["caption"]) for box, _ in file.boxes(image, samples.left_out)]
+        regions = [Region(0, box, image["caption"]) for box, _ in file.boxes(image, samples.left_out)]
         if regions:
             yield entry_id, image["file_name"], file.size_wh(image), regions, image["caption"].strip()
         else:
@@ -101,5 +101,5 @@ def _original_expressions(path: Path, instances: Path, split: str | None, sample
                 samples.left_out["expressions without a usable box"] += 1
                 continue
             text = str(sentence.get("raw") or sentence.get("sent") or "").strip()
-            regions = [Region(box, text)]
+            regions = [Region(0, box, text)]
             yield f"{ref['ref_id']}:{sentence.get('sent_id')}", image["file_name"], file.size_wh(image), regions, text

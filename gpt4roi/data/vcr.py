@@ -17,8 +17,8 @@ from gpt4roi.data.coco_file import load_json
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, usable_box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.jsonl import records
-from gpt4roi.data.sample import Region
 from gpt4roi.data.templates import Question, join_words, mention
+from gpt4roi.regions import Region
 
 TASKS = ("explain", "q2a", "qa2r")
 LETTERS = "ABCD"
@@ -119,7 +119,7 @@ def _regions(objects: Sequence[str], boxes: Sequence[Sequence[float]], size: tup
         usable = usable_box(box[:4], size, min_side=0.01)
         if usable is None:
             raise DataError(f"the box {list(box[:4])} of object {number} ({name}) in {path} is empty")
-        regions.append(Region(usable, name))
+        regions.append(Region(0, usable, name))
     return regions
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from gpt4roi.data.coco_file import CocoFile, load_json
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, shuffled_chunks, usable_box
 from gpt4roi.data.errors import DataError
-from gpt4roi.data.sample import Region
 from gpt4roi.data.templates import Question
+from gpt4roi.regions import Region
 
 
 def read_visual_genome(
@@ -57,7 +57,7 @@ PreparedImage = tuple[Any, Path, tuple[int, int] | None, list[Region]]
 def _grit_images(content: Any, path: Path, folder: Path, samples: SampleList) -> Iterator[PreparedImage]:
     file = CocoFile(path, needs={"annotations": ("caption",)}, content=content)
     for image_id, image in file.images.items():
-        regions = [Region(box, annotation["caption"].strip()) for box, annotation in file.boxes(image, samples.left_out)]
+        regions = [Region(0, box, annotation["caption"].strip()) for box, annotation in file.boxes(image, samples.left_out)]
         yield image_id, vg_image(folder, image["file_name"]), file.size_wh(image), [region for region in regions if region.label]
 
 
@@ -88,7 +88,7 @@ def _original_images(content: list[Any], path: Path, image_data: Path, folder: P
             if box is None or not phrase:
                 samples.left_out["boxes without area inside the picture, or without words"] += 1
             else:
-                regions.append(Region(box, phrase))
+                regions.append(Region(0, box, phrase))
         yield image_id, vg_image(folder, "/".join(url.split("/")[-2:])), size, regions
 
 

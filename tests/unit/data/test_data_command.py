@@ -18,8 +18,9 @@ from gpt4roi.conversation import Turn
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.html import draw_regions, page_html, text_html
 from gpt4roi.data.jsonl import read_jsonl
-from gpt4roi.data.sample import Region, Sample
+from gpt4roi.data.sample import Sample
 from gpt4roi.data.split import parse_parts, split_by_image
+from gpt4roi.regions import Region
 
 
 def command(*arguments: object) -> int:
@@ -82,7 +83,7 @@ def test_check_exits_with_2_and_names_the_line(imported, tmp_path, capsys):
     (tmp_path / "photos/0.png").unlink()
     assert command("check", imported) == 2
     shown = capsys.readouterr().out
-    assert f"{imported}, line 4: turn 1 names <region9> but the record has 2 regions" in shown and "0.png is missing" in shown
+    assert f"{imported}, line 4: turn 1 names <region9> but the record has <region1>, <region2>" in shown and "0.png is missing" in shown
     assert command("check", imported, "--json") == 2
     report = json.loads(capsys.readouterr().out)
     assert report["records"] == 10 and len({problem["line"] for problem in report["problems"]}) == 2
@@ -171,7 +172,7 @@ def test_show_takes_any_reader(write_json, image, tmp_path):
 
 def test_what_users_wrote_is_escaped():
     turns = (Turn("user", SCRIPT), Turn("assistant", SCRIPT))
-    page = page_html([Sample(None, (Region((0, 0, 1, 1), SCRIPT),), turns, SCRIPT)], SCRIPT)
+    page = page_html([Sample(None, (Region(0, (0, 0, 1, 1), SCRIPT),), turns, SCRIPT)], SCRIPT)
     assert "<script" not in page
 
 
@@ -214,7 +215,7 @@ def test_tokens_of_a_model_are_coloured_one_by_one():
 @pytest.mark.parametrize("box", [(20.0, 30.0, 60.0, 70.0), (0.0, 0.0, 100.0, 80.0), (95.0, 75.0, 100.0, 80.0)])
 def test_boxes_are_drawn_where_they_are(box):
     grey = np.full((80, 100, 3), 128, dtype=np.uint8)
-    drawn = draw_regions(grey, [Region(box)])
+    drawn = draw_regions(grey, [Region(0, box)])
     changed = np.argwhere((drawn != grey).any(axis=2))
     assert (grey == 128).all(), "the picture given is not drawn on"
     x0, y0, x1, y1 = box

@@ -10,8 +10,8 @@ import pytest
 from gpt4roi.conversation import Turn
 from gpt4roi.data.check import check_file, draw_histogram, summary_text
 from gpt4roi.data.errors import DataError
-from gpt4roi.data.jsonl import read_jsonl, record_problems, to_record, write_jsonl
-from gpt4roi.data.sample import Region
+from gpt4roi.data.jsonl import read_jsonl, record_problems, to_record
+from gpt4roi.regions import Region
 
 
 def good(image: str | None = "a.png", **changes: object) -> dict:
@@ -29,7 +29,7 @@ def test_a_record_becomes_a_sample(write_jsonl_file, tmp_path):
     )
     first, second = read_jsonl(path)
     assert first.image == tmp_path / "a.png" and first.image_size_wh == (100, 80) and first.sample_id == "mine:x7"
-    assert first.regions == (Region((10.0, 20.0, 30.5, 40.0), "dog"),)
+    assert first.regions == (Region(1, (10.0, 20.0, 30.5, 40.0), "dog"),)
     assert first.conversation == (Turn("user", "What is <region1>?"), Turn("assistant", "A dog on a sofa."))
     assert first.extra == {"source": "phone"}
     assert second.image is None and second.sample_id == "mine:3"
@@ -44,8 +44,8 @@ PROBLEMS = [
     (good(image=""), '"image" is the path of a picture'),
     (good(None), 'there are regions but no "image"'),
     (good(regions={"box_xyxy": []}, conversation=CHAT), '"regions" is a list'),
-    (good(regions=[{"bbox": [1, 2, 3, 4]}]), '<region1>: a region needs "box_xyxy": [x0, y0, x1, y1] in pixels; got "bbox"'),
-    (good(regions=[[1, 2, 3, 4]]), '<region1>: a region needs "box_xyxy"'),
+    (good(regions=[{"bbox": [1, 2, 3, 4]}]), '<region1> needs "box_xyxy": [x0, y0, x1, y1] in pixels; got "bbox"'),
+    (good(regions=[[1, 2, 3, 4]]), 'region 1 of the list is {"number", "box_xyxy"'),
     (good(regions=[{"box_xyxy": [1, 2, 3]}]), '"box_xyxy" is four numbers x0, y0, x1, y1; got [1, 2, 3]'),
     (good(regions=[{"box_xyxy": [1, 2, "3", 4]}]), '"box_xyxy" is four numbers'),
     (good(regions=[{"box_xyxy": [1, 2, True, 4]}]), '"box_xyxy" is four numbers'),
@@ -59,7 +59,7 @@ PROBLEMS = [
     (good(conversation=[{"role": "human", "content": "a"}]), "turn 1: a turn is"),
     (
         good(conversation=[{"role": "user", "content": "<region2> or <region1>?"}, *CHAT[2:]]),
-        "turn 1 names <region2> but the record has 1 regions",
+        "turn 1 names <region2> but the record has <region1>",
     ),
     (good(conversation=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<region0>"}]), "turn 2 names <region0>"),
     (good(conversation=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": " "}]), "turn 2 is empty"),
@@ -193,3 +193,16 @@ def test_an_empty_file_is_a_problem(tmp_path):
 def test_a_json_list_is_explained(tmp_path):
     (tmp_path / "list.jsonl").write_text("[\n" + json.dumps(good()) + "\n]\n")
     assert "one object a line" in check_file(tmp_path / "list.jsonl").problems[0][1]
+
+
+def test_numbers_in_the_file_bind_by_number_not_by_place(write_jsonl_file):
+    """Draw 1, 2, 3, delete 1, save, read back: `<region2>` stays the box of region 2."""
+    regions = [{"number": 2, "box_xyxy": [20, 20, 30, 30]}, {"number": 3, "box_xyxy": [50, 40, 70, 55], "label": "cup"}]
+    turns = [{"role": "user", "content": "What is <region2>?"}, {"role": "assistant", "content": "A dog."}]
+    (sample,) = read_jsonl(write_jsonl_file("numbered.jsonl", [good(regions=regions, conversation=turns)]))
+    assert {region.number: region.box_xyxy for region in sample.regions} == {2: (20, 20, 30, 30), 3: (50, 40, 70, 55)}
+    assert to_record(sample)["regions"] == [
+        {"number": 2, "box_xyxy": [20, 20, 30, 30]},
+        {"number": 3, "box_xyxy": [50, 40, 70, 55], "label": "cup"},
+    ]
+    assert record_problems(good(regions=[*regions, regions[0]], conversation=turns)) == ["<region2> is given twice; use another number"]

@@ -10,12 +10,13 @@ import pytest
 from gpt4roi.data.dialogue import dialogue_sample
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.mixture import Mixture
-from gpt4roi.data.sample import Region, Sample
+from gpt4roi.data.sample import Sample
 from gpt4roi.data.templates import Question
+from gpt4roi.regions import Region
 
 
 def part(name: str, count: int) -> list[Sample]:
-    region = Region((0.0, 0.0, 5.0, 5.0), name)
+    region = Region(0, (0.0, 0.0, 5.0, 5.0), name)
     return [dialogue_sample(None, [region], [(Question("name", (1,)), name)], sample_id=f"{name}{i}") for i in range(count)]
 
 
@@ -86,7 +87,7 @@ def test_words_change_with_the_epoch_while_regions_and_answers_stay():
     mixture = Mixture([part("dog", 1)])
     samples = [mixture.sample(0, epoch) for epoch in range(12)]
     assert len({sample.conversation[0].content for sample in samples}) > 4
-    assert {(sample.conversation[1].content, sample.regions) for sample in samples} == {("dog", (Region((0.0, 0.0, 5.0, 5.0), "dog"),))}
+    assert {(sample.conversation[1].content, sample.regions) for sample in samples} == {("dog", (Region(1, (0.0, 0.0, 5.0, 5.0), "dog"),))}
     assert all("<region1>" in sample.conversation[0].content for sample in samples)
 
 

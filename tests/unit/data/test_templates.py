@@ -11,8 +11,9 @@ from gpt4roi.conversation import Turn, mentioned_numbers
 from gpt4roi.data.dialogue import dialogue_sample, shuffled_chunks, usable_box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.label_questions import LABEL_ROLES, TEXT_ROLES, place_in_words, questions_about_labels
-from gpt4roi.data.sample import Region, Sample
+from gpt4roi.data.sample import Sample
 from gpt4roi.data.templates import TEMPLATES, Question, join_words, worded
+from gpt4roi.regions import Region
 
 # Fields that every template of a role must have.
 FIELDS = {
@@ -76,7 +77,7 @@ def test_the_choice_is_even_and_depends_on_the_key():
 
 
 def test_only_templated_turns_change_their_words():
-    region = Region((0, 0, 9, 9), "dog")
+    region = Region(0, (0, 0, 9, 9), "dog")
     sample = dialogue_sample(None, [region], [("fixed words", "yes"), (Question("name", (1,)), "dog")], sample_id="s")
     seen = {worded(sample, 0, epoch).conversation for epoch in range(20)}
     assert len({turns[2].content for turns in seen}) > 5
@@ -88,7 +89,7 @@ def test_only_templated_turns_change_their_words():
 # Questions from labels
 
 SIZE = (300, 300)
-DOG, CAT, APPLE = Region((0, 0, 50, 50), "dog"), Region((250, 250, 300, 300), "cat"), Region((100, 100, 200, 200), "apple")
+DOG, CAT, APPLE = Region(0, (0, 0, 50, 50), "dog"), Region(0, (250, 250, 300, 300), "cat"), Region(0, (100, 100, 200, 200), "apple")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ DOG, CAT, APPLE = Region((0, 0, 50, 50), "dog"), Region((250, 250, 300, 300), "c
     [
         ("name", [], []),
         ("name", [DOG, CAT], ["dog", "cat"]),
-        ("name", [Region((0, 0, 9, 9)), CAT], ["cat"]),
+        ("name", [Region(0, (0, 0, 9, 9)), CAT], ["cat"]),
         ("list", [DOG], []),
         ("list", [DOG, CAT], ["<region1>: dog, <region2>: cat"]),
         ("count", [DOG], []),
@@ -142,7 +143,7 @@ def test_every_label_role_has_templates():
 
 @pytest.mark.parametrize("role", TEXT_ROLES)
 def test_a_label_that_is_a_text_is_the_answer(role):
-    regions = [DOG, Region((1, 1, 9, 9)), Region((2, 2, 9, 9), "two white cats asleep on a bed")]
+    regions = [DOG, Region(0, (1, 1, 9, 9)), Region(0, (2, 2, 9, 9), "two white cats asleep on a bed")]
     exchanges = questions_about_labels(regions, [role], SIZE, [], 0)
     assert [answer for _, answer in exchanges] == ["dog", "two white cats asleep on a bed"]
     assert [question.numbers for question, _ in exchanges] == [(1,), (3,)]
