@@ -53,6 +53,26 @@ def parse_box(text: str) -> Box:
     return values[0], values[1], values[2], values[3]
 
 
+def parse_points(text: str, image_size_wh: tuple[int, int]) -> list[tuple[float, float]]:
+    """`"120,80;130,90"` as points in pixels of the image.
+
+    Raises:
+      BoxError: not pairs of finite numbers, or one lies outside the image.
+    """
+    points = []
+    for part in text.split(";"):
+        try:
+            x, y = (float(value) for value in part.split(","))
+        except ValueError:
+            x = y = math.nan
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise BoxError(f"a point is two numbers x,y in pixels of the picture, and a scribble several with ; between; got '{text[:60]}'")
+        if not (0 <= x <= image_size_wh[0] and 0 <= y <= image_size_wh[1]):
+            raise BoxError(f"the point {x:g},{y:g} lies outside the picture, which is {image_size_wh[0]} x {image_size_wh[1]} pixels")
+        points.append((x, y))
+    return points
+
+
 def to_pixels(box: Sequence[float], image_size_wh: tuple[int, int], space: str = "pixels") -> Box:
     """One box from any space into pixels of the original image, unchecked."""
     if space not in SPACES:

@@ -3,46 +3,76 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from gpt4roi.boxes import BoxError, to_pixels, validate_box
+from gpt4roi.boxes import Box
 from gpt4roi.conversation import ConversationError, Turn, check_mentions, mentioned_numbers
 from gpt4roi.engine import Engine, EngineSettings, Generation, PreparedImage, Prompt, Sampling, TextStream, build_prompt, prepare_image
+from gpt4roi.engine.events import Answer, Event, Failed, Finished, FinishReason, Text, Timings
 from gpt4roi.images import ImageError, ImageLike
+from gpt4roi.masks import Rle
+from gpt4roi.meaning import meant
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
+from gpt4roi.regions import RegionSet
 
-Box = tuple[float, float, float, float]
 Progress = Callable[[str, float | None], None]
 DEFAULT_NEW_TOKENS = 256
+# Where a region was when something was said about it.
+Place = tuple[Box, str | None]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer, or the part of it that was written before it was stopped.
+class Exchange:
+    """One question and its answer.
 
-    timings: seconds `queue_s`, `vision_s`, `regions_s`, `prefill_s`, `first_token_s`, `total_s`; counts `prompt_tokens`, `reused_tokens`
-      (of them, kept from before), `new_tokens`, `image_cached` (0 or 1), `regions_cached`, `regions_encoded`; and `tokens_per_s`.
-    stopped: `stop` ended it, not the model.
+    Attributes:
+      question: as it was typed.
+      asked: as the model read it: every region that was meant is named.
+      regions: numbers of the regions that were meant, named or not.
+      places: where those regions were.
+      corrected: what a person says the answer should have been.
+      stale: a region that was meant has been moved or removed since.
+      runners_up: the next best labels with their probabilities, by region number, where a recogniser named it.
     """
 
-    text: str
-    timings: dict[str, float] = field(default_factory=dict)
-    stopped: bool = False
+    question: str
+    asked: str
+    regions: tuple[int, ...]
+    answer: Answer
+    places: Mapping[int, Place] = field(default_factory=dict)
+    corrected: str | None = None
+    stale: bool = False
+    runners_up: Mapping[int, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The answer that counts: the corrected one, if there is any."""
+        return self.answer.text if self.corrected is None else self.corrected
+
+    @property
+    def timings(self) -> Timings:
+        return self.answer.timings
+
+    def turns(self) -> list[Turn]:
+        return [Turn("user", self.asked), Turn("assistant", self.text)]
 
 
 class RegionChat:
     """One image, its numbered regions and a conversation about them.
 
-    `<region2>` is box 2, whoever mentions it first and however often. A number is never given twice and never shifts. Every mistake
-    is a ValueError with one sentence, and what was said so far is kept. One object serves one conversation and may be used from
-    several threads; `new_session` gives another conversation on the same model.
+    `<region2>` is the region with number 2, whoever mentions it first and however often. A question that names no region is about the
+    selected one, else the only one, else the last one made, unless it speaks of the whole image (`gpt4roi.meaning`). What was said about a
+    region is forgotten by the model as soon as the region is elsewhere, and what was said about one region is not told when another is asked
+    about. Every mistake is a `UserError` with one sentence, and what was said so far is kept. One object serves one conversation and may be
+    used from several threads; `new_session` gives another conversation on the same model.
 
     Args:
       model, processor: a pair that belongs together.
@@ -55,12 +85,11 @@ class RegionChat:
         self.engine = engine if engine is not None else Engine(model, processor)
         self._lock = threading.RLock()
         self._generation: Generation | None = None
-        self._stopped = False
         self._image: PreparedImage | None = None
         self._image_name: str | None = None
-        self._regions: dict[int, Box] = {}
-        self._last_number = 0
-        self._turns: list[Turn] = []
+        self._regions = RegionSet()
+        self._selected: int | None = None
+        self._exchanges: list[Exchange] = []
         self.last_answer: Answer | None = None
 
     @classmethod
@@ -90,178 +119,282 @@ class RegionChat:
         """Width and height of the image in pixels; None without an image."""
         return None if self._image is None else self._image.size_wh
 
-    def set_image(self, image: ImageLike) -> None:
-        """Take an image and begin a new conversation about it: regions and turns of the last one are forgotten.
+    def set_image(self, image: ImageLike | PreparedImage, name: str | None = None, regions: RegionSet | None = None) -> None:
+        """Take an image and begin a new conversation about it: regions and exchanges of the last one are forgotten.
 
+        Args:
+          name: the file name that saved conversations give; by default the path, if `image` is one.
+          regions: regions that were drawn before the model was there; they become this conversation's.
         Raises:
           ImageError: the image cannot be used; the conversation so far is kept.
         """
-        loaded = prepare_image(image, self.processor)
+        loaded = image if isinstance(image, PreparedImage) else prepare_image(image, self.processor)
+        if regions is None:
+            regions = RegionSet(loaded.size_wh)
+        elif regions.image_size_wh != loaded.size_wh:
+            raise ValueError(f"the regions are of an image of {regions.image_size_wh}, this one is {loaded.size_wh}")
         with self._lock:
             self._refuse_while_answering()
             self._image = loaded
-            self._image_name = str(image) if isinstance(image, (str, Path)) else None
-            self._regions, self._turns, self._last_number, self.last_answer = {}, [], 0, None
+            self._image_name = name or (str(image) if isinstance(image, (str, Path)) else None)
+            self._regions = regions
+            self._selected, self._exchanges, self.last_answer = None, [], None
 
     @property
-    def regions(self) -> dict[int, Box]:
-        """Boxes by region number, in pixels of the image."""
-        with self._lock:
-            return dict(self._regions)
+    def regions(self) -> RegionSet:
+        """The regions by number: a mapping that the methods below change."""
+        return self._regions
 
-    def add_region(self, box: Sequence[float], space: str = "pixels", number: int | None = None) -> int:
-        """Add a box and return its region number.
+    def add_region(
+        self,
+        box: Sequence[float] | None = None,
+        space: str = "pixels",
+        number: int | None = None,
+        *,
+        label: str | None = None,
+        points: Sequence[Sequence[float]] = (),
+        mask: Rle | None = None,
+    ) -> int:
+        """Add a region and return its number.
 
         Args:
           box: x0, y0, x1, y1.
           space: `pixels` of the image, `unit` ([0, 1]) or `thousandths`.
           number: the number it shall have; by default the next that no region has ever had.
+          mask: COCO run lengths of the image's size; only what it covers is looked at.
+          points: clicks or a scribble, x, y in pixels.
         Raises:
           ImageError: there is no image.
-          BoxError: the box is empty, outside, or the number is taken.
+          BoxError, MaskError, RegionError: the box or mask is empty, outside or of another size, or the number is taken.
         """
         with self._lock:
-            if number is None:
-                number = self._last_number + 1
-            if number < 1 or number in self._regions:
-                raise BoxError(
-                    f"<region{number}> exists already; move it instead" if number > 0 else f"region numbers count from 1; got {number}"
-                )
-            self._regions[number] = self._checked(box, space, number)
-            self._last_number = max(self._last_number, number)
-            return number
+            self._refuse_without_image()
+            return self._regions.add(box, space=space, number=number, label=label, points=points, mask=mask).number
 
-    def move_region(self, number: int, box: Sequence[float], space: str = "pixels") -> None:
-        """Give region `number` another box; answers from now on are about the new one."""
+    def move_region(self, number: int, box: Sequence[float] | None = None, space: str = "pixels", mask: Rle | None = None) -> None:
+        """Give region `number` another box or mask. Answers from now on are about the new place; earlier ones about it are stale."""
         with self._lock:
-            self._refuse_unknown(number)
-            self._regions[number] = self._checked(box, space, number)
+            self._regions.move(number, box, space=space, mask=mask)
+
+    def label_region(self, number: int, label: str | None) -> None:
+        """Say what region `number` is. Saved conversations carry the label."""
+        with self._lock:
+            self._regions.label(number, label)
 
     def remove_region(self, number: int) -> None:
-        """Remove region `number`. Earlier turns keep its name as a word; its number is not given again."""
+        """Remove region `number`. Its number is not given again; earlier answers about it are stale."""
         with self._lock:
-            self._refuse_unknown(number)
-            del self._regions[number]
+            self._regions.remove(number)
 
-    def _checked(self, box: Sequence[float], space: str, number: int) -> Box:
-        if self._image is None:
-            raise ImageError("there is no picture to draw on yet; set one first")
-        size = self._image.size_wh
-        return validate_box(to_pixels(box, size, space), size, f"<region{number}>")
+    def undo_region(self) -> bool:
+        """Take back the last change of the regions; False where there is none."""
+        with self._lock:
+            return self._regions.undo()
 
-    def _refuse_unknown(self, number: int) -> None:
-        if number not in self._regions:
-            drawn = ", ".join(f"<region{n}>" for n in sorted(self._regions)) or "none"
-            raise BoxError(f"there is no <region{number}>; drawn so far: {drawn}")
+    def redo_region(self) -> bool:
+        """Make an undone change of the regions again; False where there is none."""
+        with self._lock:
+            return self._regions.redo()
+
+    @property
+    def selected(self) -> int | None:
+        """The region that questions are about that name none; None where nothing is selected or it is gone."""
+        return self._selected if self._selected in self._regions else None
+
+    def select(self, number: int | None) -> None:
+        """Choose the region that questions are about that name none."""
+        with self._lock:
+            self._selected = None if number is None else self._regions[number].number
 
     # The conversation
 
     @property
+    def exchanges(self) -> list[Exchange]:
+        """What was said; `stale` is as of now."""
+        with self._lock:
+            return [replace(one, stale=self._is_stale(one)) for one in self._exchanges]
+
+    @property
     def turns(self) -> list[Turn]:
         """What was said, questions and answers in turn."""
-        with self._lock:
-            return list(self._turns)
+        return [turn for exchange in self.exchanges for turn in exchange.turns()]
 
     def ask(self, text: str, max_new_tokens: int = DEFAULT_NEW_TOKENS) -> Answer:
-        """Ask and wait for the whole answer; errors as in `stream`."""
-        return self._whole(self.stream(text, max_new_tokens))
+        """Ask and wait for the whole answer; errors as in `events`."""
+        return self._whole(self.events(text, max_new_tokens))
 
     def stream(self, text: str, max_new_tokens: int = DEFAULT_NEW_TOKENS) -> Iterator[str]:
-        """Ask, and get the answer piece by piece; at the end `last_answer` holds the whole.
+        """The answer's text piece by piece; at the end `last_answer` holds the whole. Errors as in `events`."""
+        return _pieces(self.events(text, max_new_tokens))
 
-        What is wrong with the question is said here, before the first piece. Closing the iterator stops the answer.
+    def events(self, text: str, max_new_tokens: int = DEFAULT_NEW_TOKENS) -> Iterator[Event]:
+        """Ask, and get the answer as events. Raises before yielding if the question is invalid. Closing the iterator stops the answer.
 
         Raises:
           ConversationError: the question is empty, or names a region that is not there.
         """
         with self._lock:
-            return self._begin(self._turns, text, max_new_tokens)
+            return self._begin(self._exchanges, text, max_new_tokens)
 
     def regenerate(self, max_new_tokens: int = DEFAULT_NEW_TOKENS) -> Answer:
         """Answer the last question again, about the regions as they are now."""
-        return self._whole(self.stream_again(max_new_tokens))
+        return self._whole(self.events_again(max_new_tokens))
 
     def stream_again(self, max_new_tokens: int = DEFAULT_NEW_TOKENS) -> Iterator[str]:
-        """`regenerate`, piece by piece. The old answer stays until the new one is there."""
+        """`regenerate`, piece by piece."""
+        return _pieces(self.events_again(max_new_tokens))
+
+    def events_again(self, max_new_tokens: int = DEFAULT_NEW_TOKENS) -> Iterator[Event]:
+        """`regenerate` as events. The old answer stays until the new one is there."""
         with self._lock:
-            if len(self._turns) < 2:
+            if not self._exchanges:
                 raise ConversationError("there is no answer to give again yet; ask something first")
-            return self._begin(self._turns[:-2], self._turns[-2].content, max_new_tokens)
+            return self._begin(self._exchanges[:-1], self._exchanges[-1].question, max_new_tokens)
 
     def stop(self) -> None:
         """End the answer that is being written, at the next token; what was written is kept. Without one this does nothing."""
         with self._lock:
             if self._generation is not None:
-                self._stopped = True
                 self._generation.cancel()
 
     def undo(self) -> str:
         """Take back the last question and its answer; returns the question."""
         with self._lock:
             self._refuse_while_answering()
-            if len(self._turns) < 2:
+            if not self._exchanges:
                 raise ConversationError("there is nothing to take back yet")
-            question = self._turns[-2].content
-            self._turns = self._turns[:-2]
+            question = self._exchanges[-1].question
+            self._exchanges = self._exchanges[:-1]
             return question
+
+    def correct(self, index: int, text: str) -> None:
+        """Say what answer `index` should have been. The model reads it from now on, and saved conversations carry it.
+
+        Raises:
+          ConversationError: there is no such answer, or the text is empty.
+        """
+        with self._lock:
+            if not -len(self._exchanges) <= index < len(self._exchanges):
+                raise ConversationError(f"there is no answer {index}; there are {len(self._exchanges)}")
+            if not text.strip():
+                raise ConversationError("the corrected answer is empty; write one, or take the question back")
+            self._exchanges[index] = replace(self._exchanges[index], corrected=text.strip())
 
     def reset(self) -> None:
         """Forget what was said; the image and its regions stay."""
         with self._lock:
             self._refuse_while_answering()
-            self._turns, self.last_answer = [], None
+            self._exchanges, self.last_answer = [], None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The conversation in the project's region data format, with numbers and size beside it; JSON-ready."""
+    # Saving
+
+    def to_record(self, image: str | None = None) -> dict[str, Any]:
+        """The conversation as one record of the region data format, which `gpt4roi data check` and `gpt4roi train` take as it is.
+
+        What was said about regions that have been moved or removed since would teach wrong things; it stands under `stale`, which training
+        ignores.
+
+        Args:
+          image: how the record names the image; by default the name it was set with.
+        """
         with self._lock:
-            return {
-                "image": self._image_name,
-                "image_size_wh": list(self.image_size_wh) if self.image_size_wh else None,
-                "regions": [{"number": number, "box_xyxy": list(box)} for number, box in sorted(self._regions.items())],
-                "conversation": [turn.to_dict() for turn in self._turns],
-            }
+            usable = [one for one in self.exchanges if one.text]
+            record: dict[str, Any] = {"image": image or self._image_name}
+            if self._image is not None:
+                record["width"], record["height"] = self._image.size_wh
+            record["regions"] = self._regions.to_records()
+            record["conversation"] = [turn.to_dict() for one in usable if not one.stale for turn in one.turns()]
+            stale = [turn.to_dict() for one in usable if one.stale for turn in one.turns()]
+            return record | ({"stale": stale} if stale else {})
 
     def save(self, path: str | Path) -> None:
-        """Write `to_dict` as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Write the conversation as one line of JSONL; the image is named relative to the file.
+
+        Raises:
+          ConversationError: nothing was answered, or the image has no name that the file could give.
+        """
+        path = Path(path)
+        record = self.to_record()
+        if not record["conversation"]:
+            raise ConversationError("nothing has been said yet that could be saved; ask something first")
+        if self._image is not None and self._image_name is None:
+            raise ConversationError(
+                "the image has no file that the saved conversation could name; give its name with set_image(image, name=…)"
+            )
+        if self._image_name is not None:
+            source = Path(self._image_name)
+            record["image"] = Path(os.path.relpath(source, path.parent)).as_posix() if source.exists() else source.name
+        path.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
 
     # Answering
 
-    def _begin(self, history: list[Turn], text: str, max_new_tokens: int) -> Iterator[str]:
-        self._refuse_while_answering()
-        question = text.strip()
-        if not question:
-            raise ConversationError("the question is empty; type one")
-        sampling = Sampling(max_new_tokens)
-        if self._image is None and mentioned_numbers(question):
-            raise ImageError("the question names a region but there is no picture; set one and draw on it first")
-        check_mentions(question, self._regions)
-        asked = Turn("user", question)
-        # A question that was stopped before its answer began would teach the model to say nothing.
-        told = [turn for pair in zip(history[::2], history[1::2], strict=True) if pair[1].content for turn in pair]
-        prompt = build_prompt(self.processor, [*told, asked], self._image, self._regions)
-        return self._answer(history, asked, prompt, frozenset(self._regions), sampling)
+    def prompt_of(self, text: str) -> Prompt:
+        """What the model would read if `text` were asked now; errors as in `events`."""
+        with self._lock:
+            return self._prompt(self._exchanges, *self._meant(self._exchanges, text))
 
-    def _answer(self, history: list[Turn], asked: Turn, prompt: Prompt, known: frozenset[int], sampling: Sampling) -> Iterator[str]:
+    def _meant(self, history: Sequence[Exchange], text: str) -> tuple[str, tuple[int, ...]]:
+        """The question with its regions named, and their numbers."""
+        if not text.strip():
+            raise ConversationError("the question is empty; type one")
+        what = meant(text, list(self._regions), self._selected, history[-1].asked if history else None)
+        if self._image is None and what.numbers:
+            raise ImageError("the question names a region but there is no picture; set one and draw on it first")
+        check_mentions(what.text, self._regions)
+        return what.text, what.numbers
+
+    def _prompt(self, history: Sequence[Exchange], asked: str, numbers: tuple[int, ...]) -> Prompt:
+        told = [turn for one in history if self._may_be_told(one, numbers) for turn in one.turns()]
+        return build_prompt(
+            self.processor, [*told, Turn("user", asked)], self._image, {number: region.box_xyxy for number, region in self._regions.items()}
+        )
+
+    def _may_be_told(self, exchange: Exchange, numbers: tuple[int, ...]) -> bool:
+        """Whether an earlier exchange may stand in the prompt of a question about regions `numbers`.
+
+        A small model copies what it reads: an answer about another region, or about this one when it was elsewhere, would become the
+        answer. A question that was stopped before its answer began would teach it to say nothing.
+        """
+        if not exchange.text or self._is_stale(exchange):
+            return False
+        return not numbers or not exchange.regions or set(exchange.regions) == set(numbers)
+
+    def _is_stale(self, exchange: Exchange) -> bool:
+        return any(self._place(number) != place for number, place in exchange.places.items())
+
+    def _place(self, number: int) -> Place | None:
+        if number not in self._regions:
+            return None
+        region = self._regions[number]
+        return region.box_xyxy, None if region.mask is None else region.mask["counts"]
+
+    def _begin(self, history: list[Exchange], text: str, max_new_tokens: int) -> Iterator[Event]:
+        self._refuse_while_answering()
+        sampling = Sampling(max_new_tokens)
+        asked, numbers = self._meant(history, text)
+        prompt = self._prompt(history, asked, numbers)
+        places = {number: place for number in numbers if (place := self._place(number)) is not None}
+        return self._answer(history, Exchange(text.strip(), asked, numbers, Answer(""), places), prompt, sampling)
+
+    def _answer(self, history: list[Exchange], exchange: Exchange, prompt: Prompt, sampling: Sampling) -> Iterator[Event]:
         with self._lock:
             self._refuse_while_answering()
             generation = self._generation = self.engine.submit(prompt, sampling)
-            self._stopped = False
-        text = TextStream(self.processor, known, self.engine.stop_strings)
+        text = TextStream(self.processor, frozenset(self._regions), self.engine.stop_strings)
+        answer = Answer("", finish_reason="cancelled")
         whole = False
         try:
-            for token in generation:
-                piece = text.feed(token)
-                if piece:
-                    yield piece
-                if text.stopped:
-                    break
-            rest = text.finish()
-            if rest:
-                yield rest
-            whole = True
+            for event in _events_of(generation, text):
+                match event:
+                    case Text(piece):
+                        answer = replace(answer, text=answer.text + piece)
+                    case Finished(reason, timings):
+                        answer, whole = replace(answer, finish_reason=reason, timings=timings), True
+                    case Failed(error):
+                        raise error
+                yield event
         except GeneratorExit:
-            self._stopped = whole = True
+            whole = True
             raise
         finally:
             generation.cancel()
@@ -269,15 +402,41 @@ class RegionChat:
                 self._generation = None
                 # A failure inside the model leaves the conversation as it was.
                 if whole:
-                    self.last_answer = Answer(text.text, dict(generation.timings), self._stopped)
-                    self._turns = [*history, asked, Turn("assistant", text.text)]
+                    self.last_answer = answer
+                    named = {number: place for number in mentioned_numbers(answer.text) if (place := self._place(number)) is not None}
+                    self._exchanges = [*history, replace(exchange, answer=answer, places={**named, **exchange.places})]
 
-    def _whole(self, pieces: Iterator[str]) -> Answer:
-        for _ in pieces:
+    def _whole(self, events: Iterator[Event]) -> Answer:
+        for _ in events:
             pass
-        assert self.last_answer is not None  # set when the pieces end
+        assert self.last_answer is not None  # set when the events end
         return self.last_answer
 
     def _refuse_while_answering(self) -> None:
         if self._generation is not None:
             raise ConversationError("an answer is still being written; stop it or wait for its end first")
+
+    def _refuse_without_image(self) -> None:
+        if self._image is None:
+            raise ImageError("there is no picture to draw on yet; set one first")
+
+
+def _pieces(events: Iterator[Event]) -> Iterator[str]:
+    """The text of a stream of events."""
+    return (event.piece for event in events if isinstance(event, Text))
+
+
+def _events_of(generation: Generation, text: TextStream) -> Iterator[Event]:
+    """Tokens of the engine as events."""
+    for token in generation:
+        piece = text.feed(token)
+        if piece:
+            yield Text(piece)
+        if text.stopped:
+            break
+    rest = text.finish()
+    if rest:
+        yield Text(rest)
+    known = {name: value for name, value in generation.timings.items() if name in Timings.__dataclass_fields__}
+    reason = "stop" if text.stopped else generation.finish_reason or "stop"
+    yield Finished(cast("FinishReason", reason), Timings(**cast(Any, known)))

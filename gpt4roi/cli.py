@@ -40,7 +40,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    args = build_parser(command if command in COMMANDS else None).parse_args(arguments)
+    parser = build_parser(command if command in COMMANDS else None)
+    if not arguments:
+        parser.print_help()
+        return 0
+    args = parser.parse_args(arguments)
     try:
         return int(import_module(COMMANDS[args.command][0]).run(args) or 0)
     except (UserError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:

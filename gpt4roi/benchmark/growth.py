@@ -27,7 +27,7 @@ def growth(chat: RegionChat) -> dict[str, Any]:
                 session.add_region((10 + index, 10, 200 + index, 300))
             session.ask("Hello", 1)
             named = ", ".join(f"<region{number}>" for number in session.regions)
-            row[name] = session.ask(f"Compare {named}.", 1).timings["first_token_s"]
+            row[name] = session.ask(f"Compare {named}.", 1).timings.first_token_s
         result["boxes"].append(row)
     sessions = {}
     for name, engine in (("ours", chat.engine), ("without caches", without)):
@@ -36,14 +36,14 @@ def growth(chat: RegionChat) -> dict[str, Any]:
         sessions[name].add_region((40, 40, 300, 300))
     for turn in range(1, TURNS + 1):
         result["turns"].append(
-            {"turn": turn, **{name: one.ask("What is <region1>?", 12).timings["first_token_s"] for name, one in sessions.items()}}
+            {"turn": turn, **{name: one.ask("What is <region1>?", 12).timings.first_token_s for name, one in sessions.items()}}
         )
     for side in SIDES:
         session, image = chat.new_session(), random_image(side, (side, side))
         taken = seconds(lambda session=session, image=image: session.set_image(image))  # type: ignore[misc]
         session.add_region((10, 10, 200, 200))
         result["sides"].append(
-            {"side": side, "set_image": taken, "first question": session.ask("What is <region1>?", 1).timings["first_token_s"]}
+            {"side": side, "set_image": taken, "first question": session.ask("What is <region1>?", 1).timings.first_token_s}
         )
     return result
 

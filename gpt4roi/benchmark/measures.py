@@ -59,8 +59,8 @@ def question(chat: RegionChat, repeats: int) -> dict[str, Any]:
                 session.add_region(box)
             first = session.ask(FIRST, 8)
             answer = first.text
-            measured[f"{name}, first"] = first.timings["first_token_s"]
-            measured[f"{name}, follow-up"] = session.ask(FOLLOW_UP, 8).timings["first_token_s"]
+            measured[f"{name}, first"] = first.timings.first_token_s
+            measured[f"{name}, follow-up"] = session.ask(FOLLOW_UP, 8).timings.first_token_s
         # As the original works: image, boxes and the whole conversation through the model, every turn.
         turns = [Turn("user", FIRST), Turn("assistant", answer), Turn("user", FOLLOW_UP)]
         for name, conversation in (("first", turns[:1]), ("follow-up", turns)):

@@ -9,52 +9,52 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt4roi.boxes import parse_box, validate_box
+from gpt4roi.boxes import parse_box, parse_points
 from gpt4roi.commands.ask import DEFAULT_NEW_TOKENS
-from gpt4roi.commands.options import add_box_argument, add_model_arguments
+from gpt4roi.commands.options import add_model_arguments, add_region_arguments, read_regions
 from gpt4roi.errors import UserError
 from gpt4roi.images import open_image
 
 if TYPE_CHECKING:
     from gpt4roi.chat import RegionChat
 
-HELP = """Type a question; <region1> is the first box.
+HELP = """Type a question. Without a number it is about the selected region, or the last one; <region1>, region 1 and #1 name the first.
   /box x0,y0,x1,y1     add a box (pixels of the picture)
-  /move N x0,y0,x1,y1  move box N
-  /remove N            remove box N
-  /regions             list the boxes
+  /point x,y[;x,y…]    add what is at a point, or under a scribble
+  /move N x0,y0,x1,y1  move region N
+  /label N NAME        say what region N is
+  /remove N            remove region N
+  /select N            questions without a number are about region N
+  /regions             list the regions
   /image FILE          another picture: a new conversation
   /undo                take back the last question and answer
   /again               answer the last question again
   /reset               forget what was said, keep the boxes
-  /save FILE           write the conversation as JSON
+  /correct TEXT        say what the last answer should have been
+  /save FILE           write the conversation as JSONL, as `gpt4roi train` takes it
   /timings             what the last answer took, and what was reused
   /help, /quit         Ctrl-C stops an answer, Ctrl-D quits"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", nargs="?", default=None, help="a picture file; without it plain talk until /image")
-    add_box_argument(parser)
+    add_region_arguments(parser)
     add_model_arguments(parser)
     parser.add_argument("--max-new-tokens", type=int, default=DEFAULT_NEW_TOKENS, help="every answer ends here at the latest")
 
 
 def run(args: argparse.Namespace) -> int:
-    boxes = [parse_box(text) for text in args.box]
-    if boxes and args.image is None:
-        raise UserError("boxes need a picture; name it before --box")
-    if args.image is not None:
-        size = open_image(args.image).size
-        for number, box in enumerate(boxes, 1):
-            validate_box(box, size, f"<region{number}>")
+    if args.regions and args.image is None:
+        raise UserError("regions need a picture; name it before --box, --point or --mask")
+    regions = [] if args.image is None else read_regions(args, open_image(args.image).size)
 
     from gpt4roi.commands.loading import load_chat
 
     chat, _ = load_chat(args)
     if args.image is not None:
         chat.set_image(args.image)
-    for box in boxes:
-        chat.add_region(box)
+    for region in regions:
+        chat.add_region(**region)
     if sys.stdin.isatty():
         # Line editing and history, where Python was built with it.
         with contextlib.suppress(ImportError):
@@ -71,7 +71,11 @@ class Terminal:
         self.max_new_tokens = max_new_tokens
         self.commands: dict[str, Callable[[str], None]] = {
             "/box": lambda rest: print(f"<region{self.chat.add_region(parse_box(rest))}>"),
+            "/point": self._point,
             "/move": self._move,
+            "/label": self._label,
+            "/select": lambda rest: self.chat.select(_number(rest)),
+            "/correct": lambda rest: self.chat.correct(-1, rest),
             "/remove": lambda rest: self.chat.remove_region(_number(rest)),
             "/regions": lambda rest: self._regions(),
             "/image": lambda rest: self.chat.set_image(Path(rest).expanduser()),
@@ -128,9 +132,19 @@ class Terminal:
         number, _, box = rest.partition(" ")
         self.chat.move_region(_number(number), parse_box(box))
 
+    def _point(self, rest: str) -> None:
+        if self.chat.image_size_wh is None:
+            raise UserError("there is no picture yet; /image FILE opens one")
+        print(f"<region{self.chat.add_region(points=parse_points(rest, self.chat.image_size_wh))}>")
+
+    def _label(self, rest: str) -> None:
+        number, _, label = rest.partition(" ")
+        self.chat.label_region(_number(number), label.strip() or None)
+
     def _regions(self) -> None:
-        for number, (x0, y0, x1, y1) in sorted(self.chat.regions.items()):
-            print(f"<region{number}>  {x0:g},{y0:g},{x1:g},{y1:g}")
+        for region in self.chat.regions.values():
+            mark = " *" if region.number == self.chat.selected else ""
+            print(f"{region.mention}  {','.join(f'{value:g}' for value in region)}{'  ' + region.label if region.label else ''}{mark}")
         if not self.chat.regions:
             print("no boxes yet; /box x0,y0,x1,y1 adds one")
 
@@ -144,10 +158,10 @@ class Terminal:
         if self.chat.last_answer is None:
             raise UserError("nothing has been answered yet")
         t = self.chat.last_answer.timings
-        image = "0 ms (kept)" if t["image_cached"] else f"{1000 * t['vision_s']:.0f} ms"
+        image = "0 ms (kept)" if t.image_cached else f"{1000 * t.vision_s:.0f} ms"
         print(
-            f"picture {image}, prefix {t['reused_tokens']:.0f} of {t['prompt_tokens']:.0f} tokens reused, "
-            f"first word after {1000 * t['first_token_s']:.0f} ms, {t['new_tokens']:.0f} tokens in {t['total_s']:.2f} s"
+            f"picture {image}, prefix {t.reused_tokens:.0f} of {t.prompt_tokens:.0f} tokens reused, "
+            f"first word after {1000 * t.first_token_s:.0f} ms, {t.new_tokens:.0f} tokens in {t.total_s:.2f} s"
         )
 
 

@@ -69,9 +69,9 @@ def test_cached_and_uncached_answers_are_identical_over_random_edits(tiny, preci
         assert cached.turns == plain.turns
         if first is not None:
             answers += 1
-            reused += cached.last_answer.timings["reused_tokens"] > 0
-            assert plain.last_answer.timings["reused_tokens"] == 0
-            assert plain.last_answer.timings["image_cached"] == 0
+            reused += cached.last_answer.timings.reused_tokens > 0
+            assert plain.last_answer.timings.reused_tokens == 0
+            assert plain.last_answer.timings.image_cached == 0
     assert answers >= 5
     assert reused >= 3
 
@@ -170,16 +170,15 @@ def test_moving_a_region_invalidates_only_what_follows_its_mention(chat, tiny):
     _, processor = tiny
     chat.add_region((0, 0, 20, 20))
     chat.add_region((30, 30, 60, 50))
-    chat.ask("First <region1>", 4)
-    second = chat.ask("Then <region2>", 4)
-    assert second.timings["regions_encoded"] == 1
-    assert second.timings["regions_cached"] == 1
+    second = chat.ask("First <region1>, then <region2>", 4)
+    assert (second.timings.regions_encoded, second.timings.regions_cached) == (2, 0)
     chat.move_region(2, (31, 30, 60, 50))
     again = chat.regenerate(4)
-    prompt = build_prompt(processor, [*chat.turns[:2], Turn("user", "Then <region2>")], chat._image, chat.regions)
+    chat.undo()
+    prompt = chat.prompt_of("First <region1>, then <region2>")
     mention = max(i for i, token in enumerate(prompt.input_ids) if token == processor.region_token_id)
-    assert again.timings["reused_tokens"] == mention
-    assert (again.timings["regions_encoded"], again.timings["regions_cached"], again.timings["image_cached"]) == (1, 1, 1)
+    assert again.timings.reused_tokens == mention
+    assert (again.timings.regions_encoded, again.timings.regions_cached, again.timings.image_cached) == (1, 1, 1)
 
 
 def test_cancelling_frees_the_place_at_once(tiny):

@@ -28,7 +28,7 @@ def test_ask_json_is_the_contract(folder, capsys):
     command = ["ask", str(folder / "photo.png"), "What is <region1>?", "--box", "1,2,30,40", "--model", str(folder / "model")]
     assert main([*command, "--max-new-tokens", "5", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert set(record) == {"answer", "model", "image", "regions", "timings"}
+    assert set(record) == {"answer", "model", "image", "about", "regions", "timings"}
     assert record["image"] == {"width": 80, "height": 60}
     assert record["regions"] == [{"number": 1, "box_xyxy": [1.0, 2.0, 30.0, 40.0]}]
     assert set(record["timings"]) == {"load_s", "vision_s", "first_token_s", "total_s", "new_tokens"}
@@ -77,7 +77,9 @@ def test_chat_obeys_and_answers(folder, capsys, monkeypatch):
         "/regions",
         "/undo",
         "/undo",
-        f"/save {folder / 'talk.json'}",
+        "What is this?",
+        "/correct A cup.",
+        f"/save {folder / 'talk.jsonl'}",
         "/nonsense",
         "/image no-such.png",
         "/help",
@@ -101,8 +103,9 @@ def test_chat_obeys_and_answers(folder, capsys, monkeypatch):
         "/save FILE",
     ):
         assert expected in out
-    saved = json.loads((folder / "talk.json").read_text(encoding="utf-8"))
+    saved = json.loads((folder / "talk.jsonl").read_text(encoding="utf-8"))
     assert [region["number"] for region in saved["regions"]] == [1]
+    assert [turn["content"] for turn in saved["conversation"]] == ["What is <region1>?", "A cup."]
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(folder, capsys):
