@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gpt4roi.errors import UserError
+
 SPACES = {"pixels": None, "unit": 1.0, "thousandths": 1000.0}
 
 # How far (in picture pixels) a corner may lie outside before we call it a mistake rather than rounding.
 ROUNDING_PX = 1.0
 
 
-class BoxError(ValueError):
+class BoxError(UserError):
     """A box that cannot be used; the message is a sentence for the user."""
 
 

@@ -14,9 +14,9 @@ import torch
 from gpt4roi.boxes import BoxError, to_pixels, validate_box
 from gpt4roi.conversation import ConversationError, Turn, check_mentions, mentioned_numbers
 from gpt4roi.engine import Engine, EngineSettings, Generation, Picture, Prompt, Sampling, TextStream, build_prompt, load_picture
+from gpt4roi.images import PictureError, PictureLike
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
-from gpt4roi.pictures import PictureError, PictureLike
 
 Box = tuple[float, float, float, float]
 Progress = Callable[[str, float | None], None]

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gpt4roi import __version__
+from gpt4roi.errors import UserError
 
 # Command -> (module with add_arguments(parser) and run(args), one line of help).
 COMMANDS = {
-    "ask": ("gpt4roi.chat_cli.ask", "ask one question about boxes on a picture"),
-    "chat": ("gpt4roi.chat_cli.chat", "talk about a picture in the terminal, many turns"),
-    "serve": ("gpt4roi.serving.cli", "OpenAI-compatible HTTP API"),
-    "train": ("gpt4roi.training.cli", "train or fine-tune from a YAML config"),
-    "evaluate": ("gpt4roi.evaluation.cli", "score a model on VCR and the region benchmarks"),
-    "convert": ("gpt4roi.convert_cli", "released GPT4RoI weights into a folder of ours"),
-    "init": ("gpt4roi.init_cli", "assemble a trainable model from pretrained parts"),
-    "data": ("gpt4roi.data.cli", "check, show, import and split region data"),
-    "benchmark": ("gpt4roi.benchmark.cli", "measure speed and memory on this machine"),
-    "info": ("gpt4roi.chat_cli.info", "versions, devices, where the weights are, whether they are whole"),
+    "ask": ("gpt4roi.commands.ask", "ask one question about boxes on a picture"),
+    "chat": ("gpt4roi.commands.chat", "talk about a picture in the terminal, many turns"),
+    "serve": ("gpt4roi.commands.serve", "OpenAI-compatible HTTP API"),
+    "train": ("gpt4roi.commands.train", "train or fine-tune from a YAML config"),
+    "evaluate": ("gpt4roi.commands.evaluate", "score a model on VCR and the region benchmarks"),
+    "convert": ("gpt4roi.commands.convert", "released GPT4RoI weights into a folder of ours"),
+    "init": ("gpt4roi.commands.init", "assemble a trainable model from pretrained parts"),
+    "data": ("gpt4roi.commands.data", "check, show, import and split region data"),
+    "benchmark": ("gpt4roi.commands.benchmark", "measure speed and memory on this machine"),
+    "info": ("gpt4roi.commands.info", "versions, devices, where the weights are, whether they are whole"),
 }
 
 
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(command if command in COMMANDS else None).parse_args(arguments)
     try:
         return int(import_module(COMMANDS[args.command][0]).run(args) or 0)
-    except (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        # Ours are ValueErrors with one sentence; a traceback would bury it.
+    except (UserError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        # One sentence for the user; anything else is a bug of ours and keeps its traceback.
         print(f"gpt4roi {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

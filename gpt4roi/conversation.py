@@ -10,13 +10,15 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from gpt4roi.errors import UserError
+
 ROLES = ("system", "user", "assistant")
 MENTION = re.compile(r"<region\s*(\d+)>")
 # What a model writes for a region in its own answers: "region2", "region 2", "Region 2".
 WRITTEN_MENTION = re.compile(r"(?<![<\w])[Rr]egion ?(\d+)\b(?!>)")
 
 
-class ConversationError(ValueError):
+class ConversationError(UserError):
     """A conversation that cannot be rendered; the message is a sentence for the user."""
 
 

@@ -24,14 +24,14 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from gpt4roi.boxes import BoxError
-from gpt4roi.pictures import PictureError
+from gpt4roi.images import PictureError
 from web_demo import handlers
 from web_demo.chat_view import chat_html
 from web_demo.examples import available_examples, thumbnail
 from web_demo.handlers import ChatView, Engine, PictureView
+from web_demo.images import data_url
 from web_demo.loading import LoadModel, LoadStatus, ModelLoader, Turnstile, region_chat_loader
 from web_demo.palette import REGION_COLOURS
-from web_demo.pictures import data_url
 from web_demo.privacy import OwnOriginOnly, sweep_uploads
 from web_demo.session import Session, Sessions
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from gpt4roi.pictures import PictureError
-from web_demo.pictures import THUMBNAIL_SIDE_PX, Picture, data_url, read_picture
+from gpt4roi.images import PictureError
+from web_demo.images import THUMBNAIL_SIDE_PX, Picture, data_url, read_picture
 
 
 @dataclass(frozen=True)

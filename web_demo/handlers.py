@@ -12,12 +12,13 @@ from typing import Any
 
 from gpt4roi.boxes import BoxError, as_boxes, validate_box
 from gpt4roi.conversation import ConversationError, check_mentions
-from gpt4roi.pictures import PictureError
+from gpt4roi.errors import UserError
+from gpt4roi.images import PictureError
 from web_demo.chat_view import chat_html
 from web_demo.drawing import draw_regions
 from web_demo.examples import open_example
+from web_demo.images import Picture, read_upload
 from web_demo.loading import ModelLoader, Turnstile, short
-from web_demo.pictures import Picture, read_upload
 from web_demo.session import Session
 
 logger = logging.getLogger(__name__)
@@ -206,7 +207,7 @@ def _answer(session: Session, engine: Engine, text: str, boxes: Boxes, again: bo
                 yield from _stream(session, engine, text, boxes, again)
             elif not again:
                 typed_again = text
-    except ValueError as mistake:
+    except UserError as mistake:
         typed_again, error = text, sentence(mistake)
     except Exception as failure:  # a page that shows nothing would leave the user waiting for ever; the log has the traceback
         logger.exception("the answer failed")

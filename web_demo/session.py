@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpt4roi.conversation import Turn
-from web_demo.pictures import Picture
+from web_demo.images import Picture
 
 
 @dataclass

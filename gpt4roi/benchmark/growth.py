@@ -8,6 +8,7 @@ from typing import Any
 from gpt4roi.benchmark.measures import random_picture, uncached_engine
 from gpt4roi.benchmark.timing import seconds
 from gpt4roi.chat import RegionChat
+from gpt4roi.errors import UserError
 
 BOX_COUNTS, TURNS, SIDES = (1, 2, 5, 10, 20, 40), 8, (256, 512, 1024, 2048, 4096)
 
@@ -56,7 +57,7 @@ def plot(figures: dict[str, Any], path: str | Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ValueError("the plot needs matplotlib; install it with: pip install matplotlib") from error
+        raise UserError("the plot needs matplotlib; install it with: pip install matplotlib") from error
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = (
         ("boxes", "boxes", "boxes in one question"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gpt4roi.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """Region data that cannot be used.
 
     Args:

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from gpt4roi.data.dialogue import SampleList
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.sample import Sample
-from gpt4roi.pictures import MAX_PIXELS
+from gpt4roi.images import MAX_PIXELS
 
 # A picture whose real size differs from the annotated one has every box in the wrong place.
 PROBLEM_KINDS = ("missing", "broken", "other size")

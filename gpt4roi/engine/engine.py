@@ -23,6 +23,7 @@ from gpt4roi.engine.llama_shape import is_llama_shaped
 from gpt4roi.engine.onnx_decoder import OnnxDecoder
 from gpt4roi.engine.prefix_cache import PrefixCache
 from gpt4roi.engine.prompt import Prompt
+from gpt4roi.errors import UserError
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 
 logger = logging.getLogger(__name__)
@@ -31,11 +32,11 @@ IDLE_S = 5.0
 MAX_COPIED_PARAMETERS = 2_000_000_000
 
 
-class EngineBusyError(ValueError):
+class EngineBusyError(UserError):
     """The queue is full; the message is a sentence for the user."""
 
 
-class PromptTooLongError(ValueError):
+class PromptTooLongError(UserError):
     """The model's positions are used up; the message is a sentence for the user."""
 
 
@@ -308,7 +309,7 @@ def choose_decoder(model: GPT4RoIForConditionalGeneration, precision: str | None
     if precision is None and language_model.num_parameters() > MAX_COPIED_PARAMETERS:
         return TransformersDecoder(language_model)
     if not fits or not on_cpu:
-        raise ValueError(
+        raise UserError(
             f"precision '{precision}' is for LLaMA-shaped language models on CPU with weights as saved; use 'transformers' for this one"
         )
     return OnnxDecoder(language_model, precision or "int8")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gpt4roi.engine.prompt import Prompt
+from gpt4roi.errors import UserError
 
 # Takes each token, then None or an error.
 Sink = Callable[[int | Exception | None], None]
@@ -32,11 +33,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
-            raise ValueError(f"an answer needs room for at least one token; got max_new_tokens={self.max_new_tokens}")
+            raise UserError(f"an answer needs room for at least one token; got max_new_tokens={self.max_new_tokens}")
         if self.temperature < 0:
-            raise ValueError(f"temperature is 0 (the likeliest token) or more; got {self.temperature}")
+            raise UserError(f"temperature is 0 (the likeliest token) or more; got {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is more than 0 and at most 1; got {self.top_p}")
+            raise UserError(f"top_p is more than 0 and at most 1; got {self.top_p}")
 
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator | None) -> int:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from gpt4roi.engine.llama_shape import head_size
 from gpt4roi.engine.llama_state import LlamaState, StateBatch
 from gpt4roi.engine.onnx_graph import OnnxGraph
+from gpt4roi.errors import UserError
 
 PRECISIONS = ("float32", "int8")
 
@@ -42,7 +43,7 @@ class OnnxDecoder:
 
     def __init__(self, language_model: PreTrainedModel, precision: str = "int8") -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got '{precision}'")
+            raise UserError(f"precision is one of {', '.join(PRECISIONS)}; got '{precision}'")
         onnxruntime = quiet_onnxruntime()
         config = language_model.config
         self.name = f"ONNX Runtime {precision}"

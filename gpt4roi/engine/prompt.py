@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gpt4roi.boxes import normalise, validate_box
 from gpt4roi.conversation import MENTION, Turn
-from gpt4roi.engine.picture import Picture
+from gpt4roi.engine.image import Picture
 from gpt4roi.models import GPT4RoIProcessor
 
 UnitBox = tuple[float, float, float, float]

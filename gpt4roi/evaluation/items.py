@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gpt4roi.errors import UserError
+
 Box = tuple[float, float, float, float]
 
 # What a predictor is asked for. `text`: free text; `options`: one log-probability per option; `boxes`: boxes of the
@@ -16,7 +18,7 @@ Box = tuple[float, float, float, float]
 WANTS = ("text", "options", "boxes", "detections")
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """A data file, prediction or request that cannot be used; the message is a sentence for the user."""
 
 

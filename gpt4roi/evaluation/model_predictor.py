@@ -16,9 +16,9 @@ from gpt4roi.conversation import Turn
 from gpt4roi.evaluation.items import EvaluationError, Item
 from gpt4roi.evaluation.option_scoring import SharedPrefixScorer, split_options
 from gpt4roi.evaluation.predictors import OptionScore
+from gpt4roi.images import open_picture
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.modeling_gpt4roi import PictureFeatures
-from gpt4roi.pictures import open_picture
 
 logger = logging.getLogger(__name__)
 

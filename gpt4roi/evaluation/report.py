@@ -141,7 +141,7 @@ def _shown_reference(item: Item) -> str:
 
 def _picture(item: Item, parsed: Any, folder: Path) -> str | None:
     """A small copy of the picture with its numbered boxes; boxes of a REC item: reference solid, prediction thin."""
-    from gpt4roi.pictures import PictureError, open_picture
+    from gpt4roi.images import PictureError, open_picture
 
     if item.image is None or not item.image.exists():
         return None

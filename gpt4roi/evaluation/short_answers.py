@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gpt4roi.evaluation.names import normalise, without_articles
+from gpt4roi.evaluation.class_names import normalise, without_articles
 
 COLOURS = {
     "red": ("red", "crimson", "scarlet", "maroon", "burgundy", "reddish"),

@@ -26,6 +26,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
+from gpt4roi.errors import UserError
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig, GPT4RoIRegionConfig, GPT4RoIVisionConfig
 from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
 from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
@@ -50,7 +51,7 @@ PLAIN_TEMPLATE = (
 )
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe or a part that cannot be used; the message is a sentence for the user."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from gpt4roi.conversation import STYLES
+from gpt4roi.errors import UserError
 
 
 class GPT4RoIVisionConfig(PreTrainedConfig):
@@ -37,7 +38,7 @@ class GPT4RoIVisionConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         if kind not in ("transformer", "pyramid"):
-            raise ValueError(f"vision_config.kind is 'transformer' or 'pyramid'; got '{kind}'")
+            raise UserError(f"vision_config.kind is 'transformer' or 'pyramid'; got '{kind}'")
         self.kind = kind
         self.backbone = backbone if backbone is not None else {"model_type": "clip_vision_model"}
         self.image_size_hw = list(image_size_hw)
@@ -120,7 +121,7 @@ class GPT4RoIConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         if prompt_style not in STYLES:
-            raise ValueError(f"prompt_style is one of {', '.join(STYLES)}; got '{prompt_style}'")
+            raise UserError(f"prompt_style is one of {', '.join(STYLES)}; got '{prompt_style}'")
         if vision_config is None or isinstance(vision_config, dict):
             vision_config = GPT4RoIVisionConfig(**(vision_config or {}))
         if region_config is None or isinstance(region_config, dict):

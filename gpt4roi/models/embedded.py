@@ -23,6 +23,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from gpt4roi.errors import UserError
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ PARTS_NAME, ADAPTER_NAME = "model.safetensors", "adapter.safetensors"
 Progress = Callable[[str, float | None], None]
 
 
-class EmbeddedModelError(ValueError):
+class EmbeddedModelError(UserError):
     """The embedded default cannot be prepared; the message is a sentence for the user."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from gpt4roi.errors import UserError
 from gpt4roi.models.quantization import QuantizationError, quantization_config
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 
 
-class ModelNotFoundError(ValueError):
+class ModelNotFoundError(UserError):
     """A name that is no model; the message is a sentence for the user."""
 
 
@@ -47,7 +48,7 @@ def load_model(
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype, None)
         if not isinstance(dtype, torch.dtype):
-            raise ValueError("dtype is float32, bfloat16 or float16")
+            raise UserError("dtype is float32, bfloat16 or float16")
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     dtype = dtype or (torch.float32 if on_cpu else torch.bfloat16)
     if name is None or str(name) == EMBEDDED:

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
-from gpt4roi.models.region_committee import Memory, region_encoder
 from gpt4roi.models.region_encoder import RegionEncoder
+from gpt4roi.models.region_ensemble import Memory, region_encoder
 from gpt4roi.models.vision_tower import VisionTower
 
 

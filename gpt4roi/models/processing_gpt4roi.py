@@ -24,7 +24,8 @@ from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase
 
 from gpt4roi.boxes import as_boxes, normalise, validate_box
 from gpt4roi.conversation import STYLES, ConversationError, Turn, as_turns, check_mentions, render
-from gpt4roi.pictures import PictureLike, open_picture
+from gpt4roi.errors import UserError
+from gpt4roi.images import PictureLike, open_picture
 
 CONFIG_NAME = "processor_config.json"
 RESIZE_MODES = ("bilinear", "clip_two_step")
@@ -83,9 +84,9 @@ class GPT4RoIProcessor:
         region_token: str = "<region>",
     ) -> None:
         if resize not in RESIZE_MODES:
-            raise ValueError(f"resize is one of {', '.join(RESIZE_MODES)}; got '{resize}'")
+            raise UserError(f"resize is one of {', '.join(RESIZE_MODES)}; got '{resize}'")
         if not tokenizer.is_fast:
-            raise ValueError("GPT4RoIProcessor needs a fast tokenizer: labels are masked by character offsets")
+            raise UserError("GPT4RoIProcessor needs a fast tokenizer: labels are masked by character offsets")
         missing = [token for token in (image_token, region_token) if token not in tokenizer.get_vocab()]
         if missing:
             tokenizer.add_special_tokens({"additional_special_tokens": missing}, replace_extra_special_tokens=False)
@@ -233,7 +234,7 @@ class GPT4RoIProcessor:
             numbered = number_boxes(sample_boxes)
             picture = None if image is None else open_picture(image)
             if picture is None and numbered:
-                raise ValueError(f"{len(numbered)} boxes were given without a picture; give the picture they are drawn on")
+                raise UserError(f"{len(numbered)} boxes were given without a picture; give the picture they are drawn on")
             one = self.encode(
                 conversation, has_image=picture is not None, known_numbers=list(numbered), add_generation_prompt=add_generation_prompt
             )
@@ -326,7 +327,7 @@ def _as_batch(conversations: Any, images: Any, boxes: Any) -> tuple[list[Any], l
     image_list = list(images) if images is not None else [None] * count
     boxes_list = list(boxes) if boxes is not None else [None] * count
     if not count == len(image_list) == len(boxes_list):
-        raise ValueError(
+        raise UserError(
             f"a batch needs as many pictures and box sets as conversations; got {count}, {len(image_list)} and {len(boxes_list)}"
         )
     return list(conversations), image_list, boxes_list

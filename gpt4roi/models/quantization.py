@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gpt4roi.errors import UserError
+
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
@@ -18,7 +20,7 @@ QUANTIZATIONS = ("int8", "int4")
 EXACT_MODULES = ("vision_tower", "multi_modal_projector", "region_encoder", "lm_head", "embed_out")
 
 
-class QuantizationError(ValueError):
+class QuantizationError(UserError):
     """Weights that cannot be quantised as asked; the message is a sentence for the user."""
 
 

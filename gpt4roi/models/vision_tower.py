@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from gpt4roi.errors import UserError
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIVisionConfig
 
 
@@ -20,14 +21,14 @@ class TransformerTower(nn.Module):
     def __init__(self, config: GPT4RoIVisionConfig) -> None:
         super().__init__()
         if not isinstance(config.backbone, dict):
-            raise ValueError("vision_config.backbone of a transformer tower is one config (a dict with its model_type)")
+            raise UserError("vision_config.backbone of a transformer tower is one config (a dict with its model_type)")
         backbone = dict(config.backbone)
         vit_config = AutoConfig.for_model(backbone.pop("model_type"), **backbone)
         self.config = config
         self.backbone = AutoModel.from_config(vit_config)
         patch = int(vit_config.patch_size)
         if config.image_size_hw[0] % patch or config.image_size_hw[1] % patch:
-            raise ValueError(f"image_size_hw {config.image_size_hw} is not a multiple of the vision tower's patch size {patch}")
+            raise UserError(f"image_size_hw {config.image_size_hw} is not a multiple of the vision tower's patch size {patch}")
         # CLIP and SigLIP interpolate their positions only when asked to, DINOv2 always does.
         takes_flag = "interpolate_pos_encoding" in inspect.signature(self.backbone.forward).parameters
         is_native = list(config.image_size_hw) == [getattr(vit_config, "image_size", None)] * 2
@@ -45,7 +46,7 @@ class TransformerTower(nn.Module):
         patches = hidden[:, self.config.num_prefix_tokens :]
         height, width = self.grid_hw
         if patches.shape[1] != height * width:
-            raise ValueError(
+            raise UserError(
                 f"the vision tower gave {patches.shape[1]} patches where {height} x {width} were expected; check image_size_hw and num_prefix_tokens"
             )
         return patches.transpose(1, 2).reshape(hidden.shape[0], -1, height, width)
@@ -57,7 +58,7 @@ class PyramidTower(nn.Module):
     def __init__(self, config: GPT4RoIVisionConfig) -> None:
         super().__init__()
         if not isinstance(config.backbone, list) or not config.backbone:
-            raise ValueError("vision_config.backbone of a pyramid tower is a list of timm backbones")
+            raise UserError("vision_config.backbone of a pyramid tower is a list of timm backbones")
         self.backbones = nn.ModuleList(
             timm.create_model(item["name"], pretrained=False, features_only=True, out_indices=item["out_indices"], **item.get("kwargs", {}))
             for item in config.backbone

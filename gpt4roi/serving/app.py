@@ -17,14 +17,15 @@ from starlette.exceptions import HTTPException
 
 from gpt4roi import __version__
 from gpt4roi.engine import Engine, EngineBusyError, EngineClosedError, PromptTooLongError
-from gpt4roi.serving.answering import Answering
-from gpt4roi.serving.conversation_of import Job, build_job, parse_request
+from gpt4roi.errors import UserError
 from gpt4roi.serving.errors import ApiError
+from gpt4roi.serving.images import PictureStore
 from gpt4roi.serving.limits import check_key, read_body
 from gpt4roi.serving.metrics import CountRequests, Metrics
-from gpt4roi.serving.pictures import PictureStore
+from gpt4roi.serving.parse import Job, build_job, parse_request
 from gpt4roi.serving.schema import request_documentation
 from gpt4roi.serving.settings import ServerSettings
+from gpt4roi.serving.stream import Answering
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 2
@@ -91,7 +92,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         wanted = parse_request(await read_body(request, settings))
         try:
             job = await run_in_threadpool(build_job, wanted, engine, pictures, settings)
-        except ValueError as error:
+        except UserError as error:
             raise ApiError(400, str(error)) from error
         try:
             answering = Answering(engine, job, settings.timeout_s)

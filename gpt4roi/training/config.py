@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from gpt4roi.errors import UserError
+
 PARTS = ("region_encoder", "projector", "vision_tower", "language_model")
 PRECISIONS = ("auto", "bf16", "fp32")
 SCHEDULES = ("cosine", "linear", "constant")
@@ -21,7 +23,7 @@ SAVE_DTYPES = ("float32", "bfloat16", "float16")
 WHOLE_RUN_STEPS = 1_000_000
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A configuration that cannot be used; the message is a sentence for the user."""
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
-from gpt4roi.models.region_committee import RegionCommittee
+from gpt4roi.models.region_ensemble import RegionEnsemble
 from gpt4roi.training.config import ConfigError
 from gpt4roi.training.features import CachedFeaturesProcessor, FeatureCache
 
@@ -60,7 +60,7 @@ class CrossFittedProcessor(CachedFeaturesProcessor):
         own = self.own[1]
         self.of_fold = []
         for fold in range(max(self.fold_by_picture.values()) + 1):
-            projector, encoder = copy.deepcopy(self.own[0]), own.of_one() if isinstance(own, RegionCommittee) else copy.deepcopy(own)
+            projector, encoder = copy.deepcopy(self.own[0]), own.of_one() if isinstance(own, RegionEnsemble) else copy.deepcopy(own)
             state = load_file(fold_file(folder, fold))
             for name, part in (("multi_modal_projector.", projector), ("region_encoder.", encoder)):
                 part.load_state_dict({key.removeprefix(name): value for key, value in state.items() if key.startswith(name)})

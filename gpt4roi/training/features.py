@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from gpt4roi.images import open_picture
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.processing_gpt4roi import number_boxes
-from gpt4roi.pictures import open_picture
 from gpt4roi.training.hardware import is_bf16_fast
 
 

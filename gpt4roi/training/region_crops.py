@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from gpt4roi.pictures import open_picture
+from gpt4roi.images import open_picture
 
 
 class Cropper(Protocol):

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gpt4roi.data.colours import COLOURS
+from gpt4roi.errors import UserError
 from gpt4roi.models import GPT4RoIConfig
 from gpt4roi.models.embedded import base_language_model, base_tokenizer, embedded_config
-from gpt4roi.models.region_committee import Memory, RegionCommittee
 from gpt4roi.models.region_encoder import RegionEncoder, crop_regions
+from gpt4roi.models.region_ensemble import Memory, RegionEnsemble
 from gpt4roi.models.vision_tower import VisionTower
 from gpt4roi.training.cross_fitting import FOLDS_NAME, fold_file, fold_of
 from gpt4roi.training.region_crops import CropTable, LabelledRegions, cut_crops
@@ -126,11 +127,11 @@ class RegionPretrainingModel(nn.Module):
     def __init__(self, config: GPT4RoIConfig, words: WordTargets) -> None:
         super().__init__()
         if config.region_config.fuse_rounds:
-            raise ValueError(
+            raise UserError(
                 f"region pretraining works on cached crops, which needs region_config.fuse_rounds 0; got {config.region_config.fuse_rounds}"
             )
         if config.region_config.memory_size < len(words.names):
-            raise ValueError(
+            raise UserError(
                 f"region_config.memory_size of the embedded config is {config.region_config.memory_size}, and the training regions have "
                 f"{len(words.names)} names; set it to {len(words.names)}"
             )
@@ -139,7 +140,7 @@ class RegionPretrainingModel(nn.Module):
         self.vision_tower = VisionTower(config.vision_config)
         one = copy.copy(config.region_config)
         one.members = 1
-        self.region_encoder = RegionCommittee(one, self.vision_tower.level_channels, width)
+        self.region_encoder = RegionEnsemble(one, self.vision_tower.level_channels, width)
         self.encoder.initialise()
         self.multi_modal_projector = nn.Linear(self.vision_tower.feature_size, width)
         self.words = words
@@ -239,14 +240,14 @@ def evaluate(model: RegionPretrainingModel, table: CropTable) -> dict[str, float
 def load_towers(model: RegionPretrainingModel, checkpoints: list[str]) -> None:
     backbones = cast(nn.ModuleList, model.vision_tower.tower.backbones)
     if len(checkpoints) != len(backbones):
-        raise ValueError(
+        raise UserError(
             f"tower_checkpoints has {len(checkpoints)} files but the config has {len(backbones)} backbones; give one for each, in order"
         )
     for backbone, path in zip(backbones, checkpoints, strict=True):
         missing, _ = backbone.load_state_dict(load_file(path), strict=False)
         lacking = [str(name) for name in missing if not name.endswith("num_batches_tracked")]
         if lacking:
-            raise ValueError(
+            raise UserError(
                 f"'{path}' lacks {len(lacking)} tensors of the backbone, for example {lacking[0]}; give the checkpoint of that backbone"
             )
 
@@ -256,14 +257,14 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
     known = {f.name for f in fields(RegionPretrainingArguments)}
     unknown = sorted(set(config) - known - {"objective"})
     if unknown:
-        raise ValueError(f"unknown key '{unknown[0]}' in the config; known keys: {', '.join(sorted(known))}")
+        raise UserError(f"unknown key '{unknown[0]}' in the config; known keys: {', '.join(sorted(known))}")
     run_args = RegionPretrainingArguments(**{key: value for key, value in config.items() if key in known})
     torch.manual_seed(run_args.seed)
     started = time.monotonic()
     model_config = embedded_config()
     members = model_config.region_config.members
     if members != max(1, run_args.folds):
-        raise ValueError(
+        raise UserError(
             f"folds is {run_args.folds} and region_config.members of the embedded config {members}; the encoders of the folds become the members: "
             f"set folds to {members if members > 1 else 0} or members to {max(1, run_args.folds)}"
         )
@@ -379,7 +380,7 @@ def fit(model: RegionPretrainingModel, train: CropTable, dev: CropTable, args: R
         parts["presence"] = model.presence_loss(train.pictures[pictures].float(), train.present[pictures])
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
-            raise ValueError(f"the loss became {loss.item()} at step {step}; lower learning_rate")
+            raise UserError(f"the loss became {loss.item()} at step {step}; lower learning_rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

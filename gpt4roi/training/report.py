@@ -11,7 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from gpt4roi.training.callbacks import clock_time
-from gpt4roi.training.samples import SAMPLES_NAME
+from gpt4roi.training.probes import SAMPLES_NAME
 
 HISTORY_NAME, CURVE_NAME, PAGE_NAME = "history.json", "loss.png", "report.html"
 

@@ -35,8 +35,8 @@ from gpt4roi.training.export import export_checkpoint, load_start
 from gpt4roi.training.features import CachedFeaturesProcessor, FeatureCache, tower_fingerprint
 from gpt4roi.training.hardware import flops_per_token, is_bf16_fast, peak_flops
 from gpt4roi.training.parts import count_parameters
+from gpt4roi.training.probes import SAMPLES_NAME, SampleAnswers, fixed_questions
 from gpt4roi.training.report import ReportCallback
-from gpt4roi.training.samples import SAMPLES_NAME, SampleAnswers, fixed_questions
 from gpt4roi.training.trainer import CLOCK_NAME, RegionTrainer, checkpoints, eval_batches, step_of
 
 FINAL_NAME = "model"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
 
+from gpt4roi.errors import UserError
 from gpt4roi.training.batches import RankBatches
 from gpt4roi.training.clock import RunClock, rate_factor
 from gpt4roi.training.config import TrainConfig
@@ -28,7 +29,7 @@ CLOCK_NAME = "clock.json"
 LABELS_OF_A_BATCH = ("sample_ids",)
 
 
-class NonFiniteLossError(ValueError):
+class NonFiniteLossError(UserError):
     """The loss of a batch is NaN or infinite; the message names its samples."""
 
 

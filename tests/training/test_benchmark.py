@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt4roi.training.benchmark import run
+from gpt4roi.benchmark.training import run
 
 
 def test_both_ways_are_measured(workplace):

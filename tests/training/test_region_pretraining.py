@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gpt4roi.models import GPT4RoIConfig
-from gpt4roi.models.region_committee import Memory
+from gpt4roi.models.region_ensemble import Memory
 from gpt4roi.training.cross_fitting import FOLDS_NAME, fold_file, fold_of
 from gpt4roi.training.region_crops import CropTable, LabelledRegions, cut_crops
 from gpt4roi.training.region_pretraining import (

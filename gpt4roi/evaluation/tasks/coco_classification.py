@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 from gpt4roi.evaluation.average_precision import AveragePrecision, make_coco
+from gpt4roi.evaluation.class_names import NameMatcher, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.items import EvaluationError, Figure, Item, mean_figure
-from gpt4roi.evaluation.names import NameMatcher, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.task import Task, box_of_xywh, image_path, scores_of
 
 QUESTION = "What is the category of <region1>? Answer with a COCO-80 class name."

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt4roi.conversation import mentioned_numbers
+from gpt4roi.evaluation.class_names import NameMatcher, is_refusal, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.items import EvaluationError, Figure, Item, balanced_figure, mean_figure
-from gpt4roi.evaluation.names import NameMatcher, is_refusal, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.short_answers import colours_in, relation_matches, yes_or_no
 from gpt4roi.evaluation.task import Request, Task, as_box, image_path
 

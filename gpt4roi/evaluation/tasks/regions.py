@@ -13,8 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from gpt4roi.evaluation.class_names import NameMatcher, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.items import EvaluationError, Figure, Item, balanced_figure, mean_figure
-from gpt4roi.evaluation.names import NameMatcher, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.plots import calibration_picture, confusion_picture, expected_calibration_error
 from gpt4roi.evaluation.task import Task, as_box, image_path, scores_of
 

@@ -16,10 +16,10 @@ import pytest
 from gpt4roi.conversation import Turn
 from gpt4roi.data import cli
 from gpt4roi.data.errors import DataError
+from gpt4roi.data.html import draw_regions, page_html, text_html
 from gpt4roi.data.jsonl import read_jsonl
 from gpt4roi.data.sample import Region, Sample
-from gpt4roi.data.showing import draw_regions, page_html, text_html
-from gpt4roi.data.splitting import parse_parts, split_by_picture
+from gpt4roi.data.split import parse_parts, split_by_picture
 
 
 def command(*arguments: object) -> int:

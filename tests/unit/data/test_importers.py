@@ -219,7 +219,7 @@ def test_a_file_that_is_something_else(photos, write_json, tmp_path):
 
 
 def test_the_command_offers_every_importer():
-    from gpt4roi.data.cli import IMPORT_FORMATS, QUESTION_ROLES
+    from gpt4roi.commands.data import IMPORT_FORMATS, QUESTION_ROLES
     from gpt4roi.data.label_questions import LABEL_ROLES, TEXT_ROLES
 
     assert set(IMPORT_FORMATS) == set(IMPORTERS) and set(QUESTION_ROLES) == {*LABEL_ROLES, *TEXT_ROLES}

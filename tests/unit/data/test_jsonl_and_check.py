@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt4roi.conversation import Turn
-from gpt4roi.data.checking import check_file, draw_histogram, summary_text
+from gpt4roi.data.check import check_file, draw_histogram, summary_text
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.jsonl import read_jsonl, record_problems, to_record, write_jsonl
 from gpt4roi.data.sample import Region

@@ -155,7 +155,7 @@ def regions(folder: Path) -> Request:
 
 
 def suite(folder: Path) -> Request:
-    """The items schema of scripts/prepare_embedded_eval.py."""
+    """The items schema of recipes/embedded/items.py."""
     questions = [
         ("name", "What is <region1>?", ["dog"]), ("name", "What can you see in <region1>?", ["couch", "sofa"]),
         ("yes_no", "Is <region1> a dog?", ["yes"]), ("yes_no", "Is <region1> a car?", ["no"]), ("yes_no", "Is <region1> a bus?", ["no"]),

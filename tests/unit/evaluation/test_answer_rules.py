@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from gpt4roi.evaluation.class_names import NameMatcher, coco_synonyms, is_refusal, noun_phrase, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.items import Item
-from gpt4roi.evaluation.names import NameMatcher, coco_synonyms, is_refusal, noun_phrase, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.prediction_boxes import predicted_boxes
 from gpt4roi.evaluation.short_answers import colours_in, relation_matches, yes_or_no
 from gpt4roi.evaluation.task import choice_of

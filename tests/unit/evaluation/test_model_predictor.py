@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt4roi.evaluation import benchmark
+from gpt4roi.benchmark import evaluation as benchmark
 from gpt4roi.evaluation.items import EvaluationError, Item
 from gpt4roi.evaluation.model_predictor import ModelPredictor, fit_box
 from gpt4roi.evaluation.option_scoring import common_start, split_options, takes_own_mask

@@ -12,8 +12,8 @@ from PIL import Image
 
 from gpt4roi.boxes import BoxError
 from gpt4roi.conversation import ConversationError
+from gpt4roi.images import PictureError, open_picture
 from gpt4roi.models import GPT4RoIProcessor
-from gpt4roi.pictures import PictureError, open_picture
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_parts

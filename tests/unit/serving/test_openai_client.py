@@ -12,7 +12,7 @@ import pytest
 
 from gpt4roi.chat import RegionChat
 from gpt4roi.engine import Engine, EngineSettings, load_picture
-from gpt4roi.serving.pictures import read_data_url
+from gpt4roi.serving.images import read_data_url
 from gpt4roi.serving.settings import ServerSettings
 from tests.unit.serving.conftest import data_url, question, running_server
 
@@ -168,7 +168,7 @@ def test_the_documented_examples_work(base_url):
 
 
 def test_load_picture_is_decoded_once(engine):
-    from gpt4roi.serving.pictures import PictureStore
+    from gpt4roi.serving.images import PictureStore
 
     store = PictureStore(engine.processor, ServerSettings())
     assert store.load(data_url(3)) is store.load(data_url(3))

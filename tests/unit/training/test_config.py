@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt4roi.training.cli import add_arguments, overrides
+from gpt4roi.commands.train import add_arguments, overrides
 from gpt4roi.training.config import ConfigError, build_config, load_config, to_plain
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "train"

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from gpt4roi.boxes import BoxError
-from gpt4roi.pictures import PictureError
+from gpt4roi.images import PictureError
 from tests.browser.fake_chat import FakeChat
 from web_demo import handlers
 from web_demo.handlers import ChatView, Engine
+from web_demo.images import Picture
 from web_demo.loading import ModelLoader, Turnstile
-from web_demo.pictures import Picture
 from web_demo.session import Session
 
 

@@ -18,13 +18,13 @@ from PIL import Image
 
 from gpt4roi.boxes import validate_box
 from gpt4roi.conversation import Turn, check_mentions
-from gpt4roi.pictures import PictureError
+from gpt4roi.images import PictureError
 from web_demo.chat_view import chat_html, text_html, timings_text
 from web_demo.drawing import draw_regions
 from web_demo.examples import EXAMPLES, available_examples, open_example, thumbnail
+from web_demo.images import Picture, data_url, read_picture
 from web_demo.loading import LONGEST_MESSAGE, LoadStatus, ModelLoader, Turnstile
 from web_demo.palette import REGION_COLOURS, region_colour, region_colour_bgr
-from web_demo.pictures import Picture, data_url, read_picture
 from web_demo.privacy import OwnOriginOnly, sweep_uploads
 from web_demo.session import Session, Sessions
 
