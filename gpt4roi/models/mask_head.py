@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from gpt4roi.boxes import as_boxes, normalise
-from gpt4roi.masks import Rle, encode
+from gpt4roi.masks import MaskError, Rle, encode
+from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
 
 # Cells a side of what is predicted, and of the two coarser stages.
 GRID, MIDDLE, COARSE = 56, 28, 14
@@ -146,6 +148,23 @@ def load_mask_head(path: Path) -> MaskHead:
         head = MaskHead(json.loads(file.metadata()["scales"]))
     head.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return head.eval()
+
+
+def mask_head_of(model: GPT4RoIForConditionalGeneration) -> MaskHead:
+    """The shipped head, for models with the embedded default's vision tower; loaded once.
+
+    Raises:
+      MaskError: the model has another tower.
+    """
+    head = _shipped_head()
+    if model.vision_tower.level_channels != [width for channels in head.scales for width in channels]:
+        raise MaskError("this model's vision tower has no mask head, so points cannot become an outline; draw a box, or give a mask")
+    return head
+
+
+@cache
+def _shipped_head() -> MaskHead:
+    return load_mask_head(Path(__file__).parent.parent / "assets" / "embedded" / MASK_HEAD_NAME)
 
 
 def frames_of(boxes_xyxy_norm: Tensor) -> Tensor:

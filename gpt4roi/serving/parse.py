@@ -12,6 +12,7 @@ from gpt4roi.boxes import to_pixels, validate_box
 from gpt4roi.conversation import Turn, mentioned_numbers
 from gpt4roi.engine import Engine, Prompt, Sampling, build_prompt
 from gpt4roi.errors import UserError
+from gpt4roi.regions import Region
 from gpt4roi.serving.errors import ApiError
 from gpt4roi.serving.images import ImageStore
 from gpt4roi.serving.schema import ChatRequest, ImagePart, Message, RegionPart, TextPart
@@ -73,11 +74,11 @@ def build_job(request: ChatRequest, engine: Engine, images: ImageStore, settings
     if (given or any(mentioned_numbers(turn.content) for turn in turns if turn.role == "user")) and not urls:
         raise ApiError(400, "regions were named without a picture; add an image_url part", "messages")
     image = images.load(urls[0]) if urls else None
-    regions: dict[int, tuple[float, ...]] = {}
+    regions: dict[int, Region] = {}
     for part in given:
         assert image is not None  # checked above
         box = validate_box(to_pixels(part.box, image.size_wh, part.space), image.size_wh, f"<region{part.number}>")
-        if regions.setdefault(part.number, box) != box:
+        if regions.setdefault(part.number, Region(part.number, box)).box_xyxy != box:
             raise ApiError(400, f"<region{part.number}> is given twice with different boxes; use another number", "messages")
     prompt = build_prompt(engine.processor, turns, image, regions)
     if len(prompt.input_ids) > settings.max_prompt_tokens:

@@ -16,6 +16,7 @@ from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLon
 from gpt4roi.engine.cuda_decoder import CudaDecoder
 from gpt4roi.engine.decoder import TransformersDecoder
 from gpt4roi.engine.onnx_decoder import OnnxDecoder
+from gpt4roi.regions import Region, RegionSet
 
 NO_CACHE = {"image_bytes": 0, "region_bytes": 0, "prefix_bytes": 0}
 
@@ -83,7 +84,12 @@ def test_lean_float32_is_the_model_itself(tiny):
     boxes = [(1, 1, 30, 30), (20, 20, 70, 55)]
     batch = processor(pixels, question, boxes, add_generation_prompt=True)
     expected = model.generate(**batch, max_new_tokens=24, do_sample=False, eos_token_id=processor.tokenizer.eos_token_id)
-    prompt = build_prompt(processor, [Turn("user", question)], prepare_image(pixels, processor), dict(enumerate(boxes, 1)))
+    prompt = build_prompt(
+        processor,
+        [Turn("user", question)],
+        prepare_image(pixels, processor),
+        RegionSet.from_records([{"box_xyxy": list(box)} for box in boxes], (80, 60)),
+    )
     assert prompt.input_ids == batch["input_ids"][0].tolist()
     for precision in ("float32", "transformers"):
         engine = Engine(model, processor, EngineSettings(precision=precision))
@@ -157,7 +163,8 @@ def test_batched_answers_are_those_given_alone(tiny, precision):
     image = prepare_image(pixels, processor)
     rng = random.Random(5)
     prompts = [
-        build_prompt(processor, [Turn("user", f"{'Say more. ' * i}What is <region1>?")], image, {1: random_box(rng)}) for i in range(6)
+        build_prompt(processor, [Turn("user", f"{'Say more. ' * i}What is <region1>?")], image, {1: Region(1, random_box(rng))})
+        for i in range(6)
     ]
     alone = Engine(model, processor, EngineSettings(precision=precision, max_active=1, **NO_CACHE))
     expected = [list(alone.submit(prompt, Sampling(20))) for prompt in prompts]
