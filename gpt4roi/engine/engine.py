@@ -275,7 +275,8 @@ class Engine:
         logits = self.decoder.step(tokens, states)
         for one, row in zip(running, logits, strict=True):
             one.keys.append(one.last_token)
-            self._take(one, row)
+            # What one answer's sampling does must not end the others, whose logits came out of the same step.
+            self._guarded([one], lambda _, one=one, row=row: self._take(one, row))
 
     def _take(self, one: _Running, logits: Tensor) -> None:
         """Choose the next token and hand it on, or end the answer."""

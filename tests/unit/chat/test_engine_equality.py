@@ -12,7 +12,7 @@ import torch
 
 from gpt4roi.chat import RegionChat
 from gpt4roi.conversation import Turn
-from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLongError, Sampling, build_prompt, prepare_image
+from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLongError, Sampling, build_prompt, generation, prepare_image
 from gpt4roi.engine.cuda_decoder import CudaDecoder
 from gpt4roi.engine.decoder import TransformersDecoder
 from gpt4roi.engine.onnx_decoder import OnnxDecoder
@@ -288,3 +288,29 @@ def test_many_threads_share_one_engine(tiny):
         talk(index, alone)
     assert together == alone
     assert len(set(together.values())) == 6
+
+
+def test_an_error_in_one_answer_leaves_the_others_alone(tiny, monkeypatch):
+    model, processor = tiny
+    prompt = build_prompt(processor, [Turn("user", "Hello")])
+    alone = list(Engine(model, processor, EngineSettings(precision="float32")).submit(prompt, Sampling(30)))
+    engine = Engine(model, processor, EngineSettings(precision="float32"))
+    choose = generation.choose
+
+    def failing(logits, sampling, generator):
+        if sampling.seed == 13 and generator is not None:
+            raise RuntimeError("probability tensor contains inf")
+        return choose(logits, sampling, generator)
+
+    monkeypatch.setattr("gpt4roi.engine.engine.choose", failing)
+    victims = [engine.submit(prompt, Sampling(30)) for _ in range(3)]
+    attacker = engine.submit(prompt, Sampling(30, temperature=1.0, seed=13))
+    with pytest.raises(RuntimeError, match="inf"):
+        list(attacker)
+    assert [list(victim) for victim in victims] == [alone] * 3
+
+
+@pytest.mark.parametrize("temperature", [8e-38, 1e-45, 1e-5, 2.0])
+def test_no_temperature_overflows(temperature):
+    logits = torch.tensor([100.0, 30.0, -50.0])
+    assert generation.choose(logits, Sampling(1, temperature=temperature, seed=0), torch.Generator().manual_seed(0)) == 0
