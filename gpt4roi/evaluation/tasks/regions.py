@@ -75,7 +75,7 @@ class Regions(Task):
         if not isinstance(output, str):
             return None
         label = self._matcher.resolve(output)
-        strict = label is not None and self._matcher.exact(output) == label
+        strict = self._matcher.exact(output) == item.references[0]
         return None if label is None else {"label": label, "strict": strict}
 
     def score(self, item: Item, parsed: Any | None) -> float:
