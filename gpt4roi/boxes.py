@@ -30,8 +30,8 @@ def as_boxes(boxes: Sequence[Sequence[float]] | np.ndarray | None) -> np.ndarray
         return np.zeros((0, 4), dtype=np.float64)
     try:
         array = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BoxError(f"boxes must be lists of four numbers x0, y0, x1, y1; got {boxes!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BoxError(f"boxes must be lists of four numbers x0, y0, x1, y1; got {repr(boxes)[:80]}") from error
     if array.ndim != 2 or array.shape[1] != 4:
         raise BoxError(f"boxes must be lists of four numbers x0, y0, x1, y1; got an array of shape {array.shape}")
     return array

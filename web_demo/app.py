@@ -23,14 +23,13 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from gpt4roi.boxes import BoxError
-from gpt4roi.images import ImageError
+from gpt4roi.errors import UserError
 from web_demo import handlers
 from web_demo.chat_view import chat_html
 from web_demo.examples import available_examples, thumbnail
-from web_demo.handlers import ChatView, Engine, PictureView
+from web_demo.handlers import ChatView, PictureView
 from web_demo.images import data_url
-from web_demo.loading import LoadModel, LoadStatus, ModelLoader, Turnstile, region_chat_loader
+from web_demo.loading import LoadModel, LoadStatus, ModelLoader, region_chat_loader
 from web_demo.palette import REGION_COLOURS
 from web_demo.privacy import OwnOriginOnly, sweep_uploads
 from web_demo.session import Session, Sessions
@@ -38,13 +37,13 @@ from web_demo.session import Session, Sessions
 STATIC = Path(__file__).parent / "static"
 # How long an upload that nobody read may lie on disk (the tab was closed in the middle); all others are deleted as they are read.
 UNREAD_UPLOAD_S = 120
-# Every event of every tab may run at once; the one scarce thing, the model, has its own line in front of it (loading.Turnstile).
+# Every event of every tab may run at once: the engine batches their answers and has its own queue.
 # "multiple": Gradio would otherwise drop a second question without a word while the first is being answered.
 EVENT: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
 
 
-def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
-    """The page on an engine. `upload_dir` is the folder that Gradio puts uploads in: this program's own, deleted with it."""
+def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
+    """The page on a model. `upload_dir` is the folder that Gradio puts uploads in: this program's own, deleted with it."""
     sessions, serial = Sessions(), itertools.count(1)
 
     def session_of(request: gr.Request) -> Session:
@@ -53,7 +52,7 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
     with gr.Blocks(title="GPT4RoI: talk about regions", analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_id="header-row"):
             gr.HTML(_static("head.html"), js_on_load=_static("head.js"), elem_id="head", apply_default_css=False, scale=1)
-            status = gr.HTML(_status_html(engine.loader.status), elem_id="status", apply_default_css=False, min_width=120)
+            status = gr.HTML(_status_html(loader.status), elem_id="status", apply_default_css=False, min_width=120)
         with gr.Row(elem_id="work"):
             with gr.Column(scale=6, min_width=320):
                 canvas = gr.HTML(
@@ -79,7 +78,7 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
                 )
                 with gr.Row(elem_id="composer"):
                     question = gr.Textbox(
-                        placeholder="What is <region1>?",
+                        placeholder="What is this?",
                         label="Question",
                         show_label=False,
                         container=False,
@@ -103,8 +102,8 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
         async def follow_loading() -> AsyncIterator[str]:
             shown = None
             while shown is None or shown.state == "loading":
-                if engine.loader.status != shown:
-                    shown = engine.loader.status
+                if loader.status != shown:
+                    shown = loader.status
                     yield _status_html(shown)
                 await asyncio.sleep(0.2)
 
@@ -181,10 +180,10 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
                 yield updates
 
         def on_ask(text: str, canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
-            yield from shown_chat(handlers.ask(session_of(request), engine, text or "", canvas_value), canvas_value)
+            yield from shown_chat(handlers.ask(session_of(request), loader, text or "", canvas_value), canvas_value)
 
         def on_regenerate(canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
-            yield from shown_chat(handlers.regenerate(session_of(request), engine, canvas_value), canvas_value)
+            yield from shown_chat(handlers.regenerate(session_of(request), loader, canvas_value), canvas_value)
 
         def on_stop(request: gr.Request) -> None:
             session_of(request).stop()
@@ -201,11 +200,11 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
         def on_save_json(canvas_value: Any, request: gr.Request) -> list[Any]:
             session = session_of(request)
             try:
-                text = handlers.conversation_json(session, canvas_value)
-            except (ImageError, BoxError) as error:
+                text = handlers.conversation_jsonl(session, canvas_value)
+            except UserError as error:
                 return [gr.skip(), _note_html(handlers.sentence(error))]
             return [
-                file_for_browser(handlers.download_name(session, "conversation.json"), "application/json", text.encode()),
+                file_for_browser(handlers.download_name(session, "conversation.jsonl"), "application/jsonl", text.encode()),
                 _note_html(""),
             ]
 
@@ -213,7 +212,7 @@ def build_page(engine: Engine, upload_dir: Path) -> gr.Blocks:
             session = session_of(request)
             try:
                 png = handlers.annotated_png(session, canvas_value)
-            except (ImageError, BoxError) as error:
+            except UserError as error:
                 return [gr.skip(), _note_html(handlers.sentence(error))]
             return [file_for_browser(handlers.download_name(session, "regions.png"), "image/png", png), _note_html("")]
 
@@ -264,9 +263,9 @@ def serve(load: LoadModel, host: str, port: int, share: bool = False) -> None:
     # A terminated server must clean up as an interrupted one does; without a handler SIGTERM skips every `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        engine = Engine(ModelLoader(load), Turnstile())
-        page = build_page(engine, upload_dir)
-        engine.loader.start()
+        loader = ModelLoader(load)
+        page = build_page(loader, upload_dir)
+        loader.start()
         font = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif"]
         page.queue(max_size=256).launch(
             server_name=host,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
-from gpt4roi.conversation import MENTION, WRITTEN_MENTION, Turn
+from gpt4roi.conversation import MENTION, WRITTEN_MENTION, mentioned_numbers
 from web_demo.palette import region_colour
 
 ANY_MENTION = re.compile(f"{MENTION.pattern}|{WRITTEN_MENTION.pattern}")
@@ -28,25 +29,21 @@ def text_html(text: str) -> str:
     return "".join(parts)
 
 
-def timings_text(timings: Mapping[str, float]) -> str:
-    """`First word after 0.8 s · 2.1 s in all · 14 tokens · picture 0 ms · 61 of 78 prompt tokens reused`, with what is known."""
-    parts = []
-    if timings.get("first_token_s") is not None:
-        parts.append(f"First word after {timings['first_token_s']:.1f} s")
-    if timings.get("total_s") is not None:
-        parts.append(f"{timings['total_s']:.1f} s in all")
-    if timings.get("new_tokens") is not None:
-        parts.append(f"{timings['new_tokens']:.0f} tokens")
-    if timings.get("vision_s") is not None:
-        parts.append(f"picture {timings['vision_s'] * 1000:.0f} ms")
-    if timings.get("reused_tokens"):
-        parts.append(f"{timings['reused_tokens']:.0f} of {timings['prompt_tokens']:.0f} prompt tokens reused")
+def timings_text(timings: Any) -> str:
+    """`First word after 0.8 s · 2.1 s in all · 14 tokens · picture 0 ms · 61 of 78 prompt tokens reused`, of `engine.events.Timings`."""
+    parts = [
+        f"First word after {timings.first_token_s:.1f} s",
+        f"{timings.total_s:.1f} s in all",
+        f"{timings.new_tokens} tokens",
+        f"picture {timings.vision_s * 1000:.0f} ms",
+    ]
+    if timings.reused_tokens:
+        parts.append(f"{timings.reused_tokens} of {timings.prompt_tokens} prompt tokens reused")
     return " · ".join(parts)
 
 
 def chat_html(
-    turns: Sequence[Turn],
-    timings: Sequence[Mapping[str, float]] = (),
+    exchanges: Sequence[Any],
     *,
     question: str | None = None,
     draft: str | None = None,
@@ -56,24 +53,19 @@ def chat_html(
     """The whole conversation.
 
     Args:
-      turns: what is said and done, without the question that is being answered.
-      timings: of the i-th answer.
+      exchanges: what is said and done (`gpt4roi.chat.Exchange`), without the question that is being answered.
       question: the question that is being answered.
       draft: its answer so far; None while nothing has come.
       waiting: what the answer waits for, shown until the first words come.
       suggestions: questions to offer while nothing has been said.
     """
-    if not turns and question is None:
+    if not exchanges and question is None:
         return _empty_html(suggestions)
-    parts, answers = [], 0
-    last_answer = len(turns) - 1 if question is None else -1
-    for index, turn in enumerate(turns):
-        if turn.role == "user":
-            parts.append(_user_html(turn.content))
-        elif turn.role == "assistant":
-            shown = timings_text(timings[answers]) if answers < len(timings) else ""
-            parts.append(_answer_html(turn.content, shown, can_regenerate=index == last_answer))
-            answers += 1
+    parts = []
+    for exchange in exchanges:
+        unnamed = [number for number in exchange.regions if number not in mentioned_numbers(exchange.question)]
+        parts.append(_user_html(exchange.question, unnamed))
+        parts.append(_answer_html(exchange, can_regenerate=question is None and exchange is exchanges[-1]))
     if question is not None:
         parts.append(_user_html(question))
         if draft:
@@ -85,17 +77,22 @@ def chat_html(
     return "".join(parts)
 
 
-def _user_html(content: str) -> str:
-    return f'<div class="message user"><div class="words">{text_html(content)}</div></div>'
+def _user_html(content: str, meant: Sequence[int] = ()) -> str:
+    """`meant`: regions that the question is about without naming them; each is shown as a chip."""
+    chips = "".join(f" {mention_html(number)}" for number in meant)
+    return f'<div class="message user"><div class="words">{text_html(content)}{chips}</div></div>'
 
 
-def _answer_html(content: str, timings: str, can_regenerate: bool) -> str:
+def _answer_html(exchange: Any, can_regenerate: bool) -> str:
     regenerate = '<button type="button" data-act="regenerate" title="Answer again">Regenerate</button>' if can_regenerate else ""
+    content = exchange.text
     shown = text_html(content) if content.strip() else '<span class="quiet">(no words)</span>'
+    stale = '<span class="quiet stale">about where the region was before</span>' if exchange.stale else ""
+    details = f'<details class="timings"><summary title="How long it took">i</summary>{escape(timings_text(exchange.timings))}</details>'
     return (
-        f'<div class="message answer"><div class="words">{shown}</div><div class="under">'
+        f'<div class="message answer{" is-stale" if exchange.stale else ""}"><div class="words">{shown}</div><div class="under">'
         f'<button type="button" data-act="copy" data-text="{escape(content)}" title="Copy this answer">Copy</button>{regenerate}'
-        f'<span class="timings">{escape(timings)}</span></div></div>'
+        f"{stale}{details}</div></div>"
     )
 
 
@@ -108,5 +105,5 @@ def _empty_html(suggestions: Sequence[str]) -> str:
     return (
         '<div class="empty"><h2>Talk about regions</h2><ol><li>Open a photo, or try an example.</li>'
         "<li>Drag boxes around what interests you.</li>"
-        f"<li>Ask: “What is {mention_html(1)}?” or “Is {mention_html(1)} left of {mention_html(2)}?”</li></ol></div>"
+        f"<li>Ask: “What is this?” or “Is {mention_html(1)} left of {mention_html(2)}?”</li></ol></div>"
     )

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.boxes import BoxError, as_boxes, validate_box
+from gpt4roi.boxes import Box, BoxError, as_boxes, validate_box
 from gpt4roi.conversation import ConversationError, check_mentions
 from gpt4roi.errors import UserError
 from gpt4roi.images import ImageError
+from gpt4roi.meaning import spell_mentions
+from gpt4roi.regions import MAX_NUMBER, Region
 from web_demo.chat_view import chat_html
 from web_demo.drawing import draw_regions
 from web_demo.examples import open_example
 from web_demo.images import Picture, read_upload
-from web_demo.loading import ModelLoader, Turnstile, short
+from web_demo.loading import ModelLoader, short
 from web_demo.session import Session
 
 logger = logging.getLogger(__name__)
@@ -29,15 +31,9 @@ REDRAW_S = 0.05
 # How often a waiting question looks at the line before it and at the progress of loading.
 LOOK_S = 0.25
 
-Boxes = dict[int, tuple[float, float, float, float]]
+MAX_REGIONS = 1000
 
-
-@dataclass(frozen=True)
-class Engine:
-    """What all sessions share: the weights and the line in front of them."""
-
-    loader: ModelLoader
-    turnstile: Turnstile
+Boxes = dict[int, Box]
 
 
 @dataclass(frozen=True)
@@ -71,14 +67,22 @@ def parse_regions(value: Any) -> Boxes:
     items = value.get("regions") if isinstance(value, Mapping) else None
     if not isinstance(items, list):
         raise BoxError("the boxes did not arrive as a list of regions; reload the page")
+    if len(items) > MAX_REGIONS:
+        raise BoxError(f"there are {len(items)} boxes; at most {MAX_REGIONS} are taken")
     boxes: Boxes = {}
     for item in items:
         number = item.get("number") if isinstance(item, Mapping) else None
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1 or number in boxes:
-            raise BoxError(f"a region has no number of its own ({number!r}); reload the page")
+        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MAX_NUMBER or number in boxes:
+            raise BoxError("a region has no number of its own; reload the page")
         x0, y0, x1, y1 = as_boxes([item.get("box") or ()])[0].tolist()
         boxes[number] = x0, y0, x1, y1
     return boxes
+
+
+def selected_number(value: Any) -> int | None:
+    """The region that is selected on the canvas, if any."""
+    selected = value.get("selected") if isinstance(value, Mapping) else None
+    return selected if isinstance(selected, int) and not isinstance(selected, bool) else None
 
 
 def checked_regions(picture: Picture, value: Any) -> Boxes:
@@ -112,7 +116,7 @@ def open_named_example(session: Session, name: str) -> PictureView:
 def _open(session: Session, picture: Picture) -> PictureView:
     if session.busy:
         return PictureView(error="An answer is still being written. Stop it first, then open the picture.")
-    if session.turns:
+    if session.exchanges:
         session.waiting_picture = picture
         return PictureView(warning=f"'{picture.name}' starts a new conversation. This one is lost unless you download it first.")
     session.show(picture)
@@ -141,12 +145,12 @@ def refuse_waiting_picture(session: Session) -> None:
 def view(session: Session) -> ChatView:
     """The conversation as it stands."""
     if session.busy:
-        return ChatView(chat_html(session.turns, session.timings, question=session.open_question), busy=True)
+        return ChatView(chat_html(session.exchanges, question=session.open_question), busy=True)
     suggestions = session.picture.questions if session.picture is not None else ()
-    return ChatView(chat_html(session.turns, session.timings, suggestions=suggestions))
+    return ChatView(chat_html(session.exchanges, suggestions=suggestions))
 
 
-def ask(session: Session, engine: Engine, question: str, canvas: Any) -> Generator[ChatView, None, None]:
+def ask(session: Session, loader: ModelLoader, question: str, canvas: Any) -> Generator[ChatView, None, None]:
     """Answer a question, a view at a time. A mistake is said beside where it was made, and nothing that was said or typed is lost."""
     text = question.strip()
     if session.busy:
@@ -160,19 +164,19 @@ def ask(session: Session, engine: Engine, question: str, canvas: Any) -> Generat
         if not text:
             raise ConversationError("the question is empty; write one, for example: What is <region1>?")
         boxes = checked_regions(session.picture, canvas)
-        check_mentions(text, boxes)
+        check_mentions(spell_mentions(text, boxes), boxes)
     except BoxError as error:
         yield _with_error(session, box_error=sentence(error))
         return
     except ConversationError as error:
         yield _with_error(session, question_error=sentence(error))
         return
-    yield from _answer(session, engine, text, boxes, again=False)
+    yield from _answer(session, loader, text, boxes, selected_number(canvas), again=False)
 
 
-def regenerate(session: Session, engine: Engine, canvas: Any) -> Iterator[ChatView]:
+def regenerate(session: Session, loader: ModelLoader, canvas: Any) -> Iterator[ChatView]:
     """Answer the last question again, about the boxes as they are now. The old answer stays unless a new one comes."""
-    questions = [turn.content for turn in session.turns if turn.role == "user"]
+    questions = [exchange.question for exchange in session.exchanges]
     if session.busy:
         yield ChatView(
             _open_html(session, "", None), busy=True, question_error="An answer is still being written. Stop it first, or wait for it."
@@ -182,31 +186,30 @@ def regenerate(session: Session, engine: Engine, canvas: Any) -> Iterator[ChatVi
         if session.picture is None or not questions:
             raise ConversationError("there is no answer to write again; ask a question first")
         boxes = checked_regions(session.picture, canvas)
-        check_mentions(questions[-1], boxes)
+        check_mentions(spell_mentions(questions[-1], boxes), boxes)
     except BoxError as error:
         yield _with_error(session, box_error=sentence(error))
         return
     except ConversationError as error:
         yield _with_error(session, question_error=sentence(error))
         return
-    yield from _answer(session, engine, questions[-1], boxes, again=True)
+    yield from _answer(session, loader, questions[-1], boxes, selected_number(canvas), again=True)
 
 
-def _answer(session: Session, engine: Engine, text: str, boxes: Boxes, again: bool) -> Iterator[ChatView]:
+def _answer(session: Session, loader: ModelLoader, text: str, boxes: Boxes, selected: int | None, again: bool) -> Iterator[ChatView]:
     session.open_question, session.stop_requested = text, False
     typed_again, error = None, ""
     try:
         yield ChatView(_open_html(session, "", None, again), busy=True, question=None if again else "")
         ready = False
-        with engine.turnstile.place() as place:
-            while not ready and not session.stop_requested:
-                ready, waiting = _is_ready(engine, place)
-                if not ready:
-                    yield ChatView(_open_html(session, waiting, None, again), busy=True)
-            if ready and not session.stop_requested:
-                yield from _stream(session, engine, text, boxes, again)
-            elif not again:
-                typed_again = text
+        while not ready and not session.stop_requested:
+            ready, waiting = _is_ready(loader)
+            if not ready:
+                yield ChatView(_open_html(session, waiting, None, again), busy=True)
+        if ready and not session.stop_requested:
+            yield from _stream(session, loader, text, boxes, selected, again)
+        elif not again:
+            typed_again = text
     except UserError as mistake:
         typed_again, error = text, sentence(mistake)
     except Exception as failure:  # a page that shows nothing would leave the user waiting for ever; the log has the traceback
@@ -217,23 +220,22 @@ def _answer(session: Session, engine: Engine, text: str, boxes: Boxes, again: bo
     yield ChatView(view(session).html, question=None if again else typed_again, question_error=error)
 
 
-def _is_ready(engine: Engine, place: Any) -> tuple[bool, str]:
-    """Whether the answer may begin; if not, what it waits for. Waits `LOOK_S` at most."""
-    status = engine.loader.wait(LOOK_S)
+def _is_ready(loader: ModelLoader) -> tuple[bool, str]:
+    """Whether the model is there; if not, what is waited for. Waits `LOOK_S` at most."""
+    status = loader.wait(LOOK_S)
     if status.state == "failed":
         raise ConversationError(status.message)
-    if status.state == "loading":
-        percent = f" ({status.fraction:.0%})" if status.fraction is not None else ""
-        return False, f"Waiting for the model: {status.message}{percent}"
-    if place.wait(LOOK_S):
+    if status.state == "ready":
         return True, ""
-    return False, f"Queued: {place.ahead} {'answer' if place.ahead == 1 else 'answers'} before yours"
+    percent = f" ({status.fraction:.0%})" if status.fraction is not None else ""
+    return False, f"Waiting for the model: {status.message}{percent}"
 
 
-def _stream(session: Session, engine: Engine, text: str, boxes: Boxes, again: bool) -> Iterator[ChatView]:
-    chat = _chat_of(session, engine)
+def _stream(session: Session, loader: ModelLoader, text: str, boxes: Boxes, selected: int | None, again: bool) -> Iterator[ChatView]:
+    chat = _chat_of(session, loader)
     sync_regions(chat, boxes)
-    draft, drawn_at, started_at = "", 0.0, time.monotonic()
+    chat.select(selected if selected in boxes else None)
+    draft, drawn_at = "", 0.0
     yield ChatView(_open_html(session, "Looking at the picture", None, again), busy=True)
     pieces = chat.stream_again(max_new_tokens=MAX_NEW_TOKENS) if again else chat.stream(text, max_new_tokens=MAX_NEW_TOKENS)
     for piece in pieces:
@@ -244,16 +246,13 @@ def _stream(session: Session, engine: Engine, text: str, boxes: Boxes, again: bo
         if time.monotonic() - drawn_at >= REDRAW_S:
             drawn_at = time.monotonic()
             yield ChatView(_open_html(session, "", draft, again), busy=True)
-    if again:
-        session.timings = session.timings[:-1]
-    # An answer that was stopped has no total of its own.
-    session.timings.append({"total_s": time.monotonic() - started_at, **chat.last_answer.timings})
 
 
-def _chat_of(session: Session, engine: Engine) -> Any:
+def _chat_of(session: Session, loader: ModelLoader) -> Any:
     if session.chat is None:
-        chat = engine.loader.new_chat()
-        chat.set_image(_open_picture(session).image)
+        chat = loader.new_chat()
+        picture = _open_picture(session)
+        chat.set_image(picture.image, name=picture.name)
         session.chat = chat
     return session.chat
 
@@ -264,19 +263,15 @@ def sync_regions(chat: Any, boxes: Boxes) -> None:
         chat.remove_region(number)
     for number, box in boxes.items():
         if number in chat.regions:
-            chat.move_region(number, box)
+            if tuple(chat.regions[number]) != box:
+                chat.move_region(number, box)
         else:
             chat.add_region(box, number=number)
 
 
 def _open_html(session: Session, waiting: str, draft: str | None, again: bool = False) -> str:
-    turns, timings = session.turns, session.timings
-    if turns and turns[-1].role == "user":
-        # The chat has already noted the open question; it is shown once.
-        turns = turns[:-1]
-    elif again:
-        turns, timings = turns[:-2], timings[:-1]
-    return chat_html(turns, timings, question=session.open_question, draft=draft, waiting=waiting)
+    exchanges = session.exchanges[:-1] if again else session.exchanges
+    return chat_html(exchanges, question=session.open_question, draft=draft, waiting=waiting)
 
 
 def _with_error(session: Session, question_error: str = "", box_error: str = "") -> ChatView:
@@ -292,22 +287,23 @@ def sentence(error: Exception) -> str:
 # --- downloads --------------------------------------------------------------------------------------------------------------------
 
 
-def conversation_json(session: Session, canvas: Any) -> str:
-    """The conversation in the project's own region data format (one sample), with region numbers, sizes and timings beside it.
+def conversation_jsonl(session: Session, canvas: Any) -> str:
+    """The conversation as one line of the region data format, which `gpt4roi data check` and `gpt4roi train` take as it is.
 
     Raises:
-      PictureError: there is no picture.
+      ImageError: there is no picture.
       BoxError: a box that cannot be used.
     """
     picture = _open_picture(session)
-    record = {
-        "image": picture.name,
-        "image_size_wh": list(picture.size_wh),
-        "regions": [{"number": number, "box_xyxy": list(box)} for number, box in sorted(checked_regions(picture, canvas).items())],
-        "conversation": [turn.to_dict() for turn in session.turns],
-        "timings": session.timings,
-    }
-    return json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+    boxes = checked_regions(picture, canvas)
+    if session.chat is not None and not session.busy:
+        sync_regions(session.chat, boxes)
+    width, height = picture.size_wh
+    regions = [Region(number, box).to_record() for number, box in sorted(boxes.items())]
+    record = {"image": picture.name, "width": width, "height": height, "regions": regions, "conversation": []}
+    if session.chat is not None:
+        record |= session.chat.to_record()
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def annotated_png(session: Session, canvas: Any) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,18 +40,18 @@ def read_upload(path: str, name: str, upload_dir: Path) -> Picture:
     Raises:
       PictureError: not an upload, not a picture, damaged, or too large.
     """
-    file = Path(path).resolve()
-    if not file.is_relative_to(upload_dir.resolve()):
+    file, root = Path(path).resolve(), upload_dir.resolve()
+    # Every upload lies alone in a folder of its own. Nothing else is read, and above all nothing else is deleted: the folder of a file at
+    # another depth would be the upload folder itself, or the one above it.
+    if file.parent.parent != root or file == root:
         raise ImageError("that file was not uploaded here; open the picture again")
     shown = Path(name).name or "picture"
     try:
         return Picture(shown, read_picture(file, shown))
     finally:
-        # Every upload lies alone in a folder of its own.
-        if file.parent != upload_dir.resolve():
-            shutil.rmtree(file.parent, ignore_errors=True)
-        else:
-            file.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.parent.rmdir()
 
 
 def read_picture(path: Path, name: str) -> Image.Image:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,49 +90,3 @@ class ModelLoader:
         with self._changed:
             self._status = status
             self._changed.notify_all()
-
-
-class Turnstile:
-    """One answer at a time, first come, first served, and everybody can see how many are before them."""
-
-    def __init__(self) -> None:
-        self._line: list[object] = []
-        self._moved = threading.Condition()
-
-    @contextmanager
-    def place(self) -> Iterator[Place]:
-        """A place in the line, given up on leaving the block however that happens (a closed tab included)."""
-        token = object()
-        with self._moved:
-            self._line.append(token)
-        try:
-            yield Place(self, token)
-        finally:
-            with self._moved:
-                self._line.remove(token)
-                self._moved.notify_all()
-
-    def ahead_of(self, token: object) -> int:
-        with self._moved:
-            return self._line.index(token)
-
-    def wait_for(self, token: object, seconds: float) -> bool:
-        with self._moved:
-            return self._moved.wait_for(lambda: self._line[0] is token, timeout=seconds)
-
-
-@dataclass(frozen=True)
-class Place:
-    """One place in the line of a Turnstile."""
-
-    _turnstile: Turnstile
-    _token: object
-
-    @property
-    def ahead(self) -> int:
-        """How many are served before this one; 0 when it is its turn."""
-        return self._turnstile.ahead_of(self._token)
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it is this one's turn, waiting up to `seconds` for it."""
-        return self._turnstile.wait_for(self._token, seconds)

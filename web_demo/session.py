@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from gpt4roi.conversation import Turn
 from web_demo.images import Picture
 
 
@@ -17,12 +16,11 @@ class Session:
     """One tab.
 
     `chat` is the RegionChat of the picture on show, made when the first question about it is answered: pictures may be opened and
-    boxes drawn while the model still loads. `timings[i]` belongs to the i-th answer.
+    boxes drawn while the model still loads.
     """
 
     picture: Picture | None = None
     chat: Any = None
-    timings: list[dict[str, float]] = field(default_factory=list)
     # A picture that waits for the user to agree that it starts a new conversation.
     waiting_picture: Picture | None = None
     # The question that is being answered; None when idle.
@@ -34,14 +32,14 @@ class Session:
         return self.open_question is not None
 
     @property
-    def turns(self) -> list[Turn]:
-        return list(self.chat.turns) if self.chat is not None else []
+    def exchanges(self) -> list[Any]:
+        """What was said, as `gpt4roi.chat.Exchange`s."""
+        return list(self.chat.exchanges) if self.chat is not None else []
 
     def show(self, picture: Picture) -> None:
         """A new picture is a new conversation."""
         self.picture = picture
         self.chat = None
-        self.timings = []
         self.waiting_picture = None
 
     def stop(self) -> None:

@@ -1,20 +1,16 @@
-"""A double of `gpt4roi.chat.RegionChat` for page tests without weights: same methods, canned words, a pause between them."""
+"""A double of `gpt4roi.chat.RegionChat` for page tests without weights: the real regions and exchanges, canned words, a pause between them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gpt4roi.conversation import Turn
-
-
-@dataclass
-class FakeAnswer:
-    text: str
-    timings: dict[str, float]
-    stopped: bool = False
+from gpt4roi.chat import Exchange
+from gpt4roi.engine.events import Answer, Timings
+from gpt4roi.meaning import meant
+from gpt4roi.regions import RegionSet
 
 
 @dataclass
@@ -22,26 +18,29 @@ class FakeChat:
     """Answers every question with the question and the regions it was given, a word at a time."""
 
     pause_s: float = 0.05
-    regions: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
-    turns: list[Turn] = field(default_factory=list)
+    regions: RegionSet = field(default_factory=RegionSet)
+    exchanges: list[Exchange] = field(default_factory=list)
     image: Any = None
-    last_answer: FakeAnswer | None = None
+    name: str | None = None
     failure: Exception | None = None
+    selected: int | None = None
     _stop: bool = False
 
-    def set_image(self, image: Any) -> None:
-        self.image = image
+    def set_image(self, image: Any, name: str | None = None) -> None:
+        self.image, self.name, self.regions = image, name, RegionSet(image.size)
 
     def add_region(self, box: Any, space: str = "pixels", number: int | None = None) -> int:
-        number = number or max(self.regions, default=0) + 1
-        self.regions[number] = tuple(box)
-        return number
+        return self.regions.add(box, space=space, number=number).number
 
     def move_region(self, number: int, box: Any) -> None:
-        self.regions[number] = tuple(box)
+        self.regions.move(number, box)
+        self.exchanges = [replace(one, stale=one.stale or number in one.regions) for one in self.exchanges]
 
     def remove_region(self, number: int) -> None:
-        del self.regions[number]
+        self.regions.remove(number)
+
+    def select(self, number: int | None) -> None:
+        self.selected = number
 
     def stop(self) -> None:
         self._stop = True
@@ -50,6 +49,7 @@ class FakeChat:
         self._stop, started, said = False, time.monotonic(), ""
         if self.failure is not None:
             raise self.failure
+        what = meant(text, list(self.regions), self.selected)
         words = (
             f"You asked about {len(self.regions)} regions: {text} That one, region 1, is a thing that I describe with several words.".split(
                 " "
@@ -64,12 +64,14 @@ class FakeChat:
             piece = word if index == 0 else " " + word
             said += piece
             yield piece
-        self.turns += [Turn("user", text), Turn("assistant", said)]
-        self.last_answer = FakeAnswer(
-            said, {"first_token_s": first_s, "total_s": time.monotonic() - started, "new_tokens": len(words)}, self._stop
-        )
+        timings = Timings(first_token_s=first_s, total_s=time.monotonic() - started, new_tokens=len(words))
+        answer = Answer(said, timings=timings, finish_reason="cancelled" if self._stop else "stop")
+        self.exchanges = [*self.exchanges, Exchange(text, what.text, what.numbers, answer)]
 
     def stream_again(self, max_new_tokens: int = 256) -> Iterator[str]:
-        question = self.turns[-2].content
-        self.turns = self.turns[:-2]
+        question, self.exchanges = self.exchanges[-1].question, self.exchanges[:-1]
         yield from self.stream(question, max_new_tokens)
+
+    def to_record(self) -> dict[str, Any]:
+        turns = [turn.to_dict() for one in self.exchanges if not one.stale for turn in one.turns()]
+        return {"image": self.name, "regions": self.regions.to_records(), "conversation": turns}

@@ -64,7 +64,7 @@ def test_stop_keeps_what_was_said_and_regenerate_replaces_it(
     expect(tab.answers).to_have_count(1)
     expect(tab.answers.first).to_contain_text("several words")
     record = tab.conversation()
-    assert len(record["conversation"]) == 2 and len(record["timings"]) == 1
+    assert len(record["conversation"]) == 2
 
 
 def test_a_new_picture_is_a_new_conversation_after_a_warning(
@@ -91,7 +91,7 @@ def test_a_new_picture_is_a_new_conversation_after_a_warning(
     assert tab.conversation()["conversation"] == []
 
 
-def test_two_tabs_never_see_each_other_and_one_waits_for_the_other(
+def test_two_tabs_never_see_each_other_and_are_answered_at_the_same_time(
     slow_server: Server, open_tab: Callable[..., PageDriver], artifacts: Path
 ) -> None:
     one, two = open_tab(slow_server), open_tab(slow_server)
@@ -100,8 +100,8 @@ def test_two_tabs_never_see_each_other_and_one_waits_for_the_other(
     one.ask("Who is <region1>?")
     expect(one.page.locator("#chat .message.answer .words")).to_contain_text("You asked")
     two.ask("What is <region2>?")
-    expect(two.page.locator("#chat .waiting")).to_contain_text("Queued: 1 answer before yours")
-    two.shot(artifacts / "queued.png")
+    expect(two.page.locator("#chat .message.answer .words")).to_contain_text("You asked")
+    expect(one.page.locator("#chat [aria-busy=true]")).to_be_visible()
     one.wait_for_answers(1)
     two.wait_for_answers(1)
     first, second = one.conversation(), two.conversation()
@@ -119,7 +119,6 @@ def test_a_tab_closed_in_the_middle_of_its_answer_does_not_block_the_next(slow_s
     gone.ask("What is <region1>?")
     expect(gone.page.locator("#chat .message.answer .words")).to_contain_text("You asked")
     queued.ask("What is <region1>?")
-    expect(queued.page.locator("#chat .waiting")).to_contain_text("Queued")
     gone.page.close()
     queued.page.close()
     left.ask("What is <region2>?")

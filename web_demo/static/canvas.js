@@ -4,7 +4,7 @@
 // Boxes are kept in pixels of the original picture as floats; the screen only ever gets percentages of it. So no box changes when
 // the window does, and none is rounded to the pixels of a shrunk display.
 //
-// props.value    {regions: [{number, box: [x0, y0, x1, y1]}]}: ours, sent along with every question
+// props.value    {regions: [{number, box: [x0, y0, x1, y1]}], selected: number or null}: ours, sent along with every question
 // props.picture  {serial, url, width, height, name, regions}: Python's; a new serial is a new picture, with the boxes it comes with
 // props.note     {serial, text}: a mistake to show under the picture
 // props.warning  {serial, text}: a question to the user: does the waiting picture start a new conversation?
@@ -14,6 +14,7 @@ const $ = (selector) => element.querySelector(selector);
 const stage = $('.stage'), frame = $('.frame'), image = $('.frame img'), layer = $('.regions'), chips = $('.chips');
 const fileInput = $('input[type=file]'), video = $('video');
 const MIN_SCREEN_PX = 5;      // a smaller drag is a click
+const BORDER_SCREEN_PX = 6;   // so near to its edge a box is held by its border
 const HANDLES = ['nw', 'n', 'ne', 'e', 'se', 's', 'sw', 'w'];
 const MAX_BYTES = 64 * 1024 * 1024;
 
@@ -46,14 +47,16 @@ function restore(from, to) {
 }
 
 function commit() {
-  props.value = {regions: copy()};
+  send();
   render();
 }
+
+function send() { props.value = {regions: copy(), selected}; }
 
 function say(text) { $('.note').textContent = text || ''; }
 
 function select(number, focus) {
-  selected = number;
+  if (selected !== number) { selected = number; send(); }
   render();
   if (focus && number !== null) layer.querySelector(`[data-number="${number}"]`)?.focus({preventScroll: true});
 }
@@ -175,6 +178,11 @@ function under([x, y]) {
   return regions.filter(({box}) => x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3]).sort((a, b) => size(a) - size(b))[0];
 }
 
+function onBorder(region, [x, y]) {
+  const [px, py] = perScreenPixel(), [x0, y0, x1, y1] = region.box;
+  return Math.min(Math.abs(x - x0), Math.abs(x - x1)) <= BORDER_SCREEN_PX * px || Math.min(Math.abs(y - y0), Math.abs(y - y1)) <= BORDER_SCREEN_PX * py;
+}
+
 frame.addEventListener('pointerdown', (event) => {
   if (event.button !== 0 || !event.isPrimary) return;
   event.preventDefault();
@@ -182,8 +190,9 @@ frame.addEventListener('pointerdown', (event) => {
   const start = toPicture(event), node = event.target.closest('.region');
   const number = node ? Number(node.dataset.number) : null;
   const handle = event.target.dataset.handle;
-  // Only the selected box, or any box by its number, is moved by dragging; elsewhere a drag draws, also inside another box.
-  const grabbed = number !== null && (number === selected || event.target.classList.contains('tag')) ? find(number) : null;
+  // A box is moved by its border or its number and resized by its handles; elsewhere a drag draws, also inside a box just drawn.
+  const held = number !== null && (handle || event.target.classList.contains('tag') || onBorder(find(number), start));
+  const grabbed = held ? find(number) : null;
   const before = grabbed ? [...grabbed.box] : null;
   let dragged = false, ghost = null;
   if (grabbed) select(number, true); else stage.focus({preventScroll: true});

@@ -95,7 +95,7 @@ def test_a_quantised_model_answers_through_the_engine(folder: Path) -> None:
     chat.set_image(IMAGE)
     chat.add_region(BOXES[0])
     chat.ask("What is <region1>?", max_new_tokens=3)
-    assert chat.last_answer is not None and chat.last_answer.timings["new_tokens"] <= 3
+    assert chat.last_answer is not None and chat.last_answer.timings.new_tokens <= 3
     with pytest.raises(ValueError, match="with weights as saved"):
         RegionChat.from_pretrained(str(folder), device="cpu", quantization="int4", settings=EngineSettings(precision="int8"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +12,23 @@ import pytest
 from PIL import Image
 
 from gpt4roi.boxes import BoxError
+from gpt4roi.data.check import check_file
+from gpt4roi.data.jsonl import read_jsonl
 from gpt4roi.images import ImageError
 from tests.browser.fake_chat import FakeChat
 from web_demo import handlers
-from web_demo.handlers import ChatView, Engine
+from web_demo.handlers import ChatView
 from web_demo.images import Picture
-from web_demo.loading import ModelLoader, Turnstile
+from web_demo.loading import ModelLoader
 from web_demo.session import Session
 
 
-def ready_engine(chat: Any = None) -> Engine:
-    """An engine whose model is loaded; with `chat`, every session gets that one."""
+def ready(chat: Any = None) -> ModelLoader:
+    """A loader whose model is there; with `chat`, every session gets that one."""
     loader = ModelLoader(lambda progress: (lambda: chat) if chat is not None else (lambda: FakeChat(pause_s=0)))
     loader.start()
     assert loader.wait(5).state == "ready"
-    return Engine(loader, Turnstile())
+    return loader
 
 
 def session_with_picture() -> Session:
@@ -77,21 +78,21 @@ def test_what_no_canvas_of_ours_sends_is_refused(value: Any) -> None:
 
 def test_an_answer_streams_and_is_kept() -> None:
     session = session_with_picture()
-    views = list(handlers.ask(session, ready_engine(), "What is <region3>?", TWO))
+    views = list(handlers.ask(session, ready(), "What is <region3>?", TWO))
     assert views[0].busy and views[0].question == ""
     assert views[-1].busy is False and views[-1].question_error == ""
-    assert [turn.role for turn in session.turns] == ["user", "assistant"]
-    assert session.chat.regions == {1: (10, 10, 50, 50), 3: (60, 10, 90, 50)}
-    assert len(session.timings) == 1 and session.timings[0]["total_s"] >= 0
+    assert [one.regions for one in session.exchanges] == [(3,)]
+    assert {number: region.box_xyxy for number, region in session.chat.regions.items()} == {1: (10, 10, 50, 50), 3: (60, 10, 90, 50)}
+    assert session.exchanges[0].timings.total_s >= 0
     assert not session.busy
 
 
 def test_boxes_that_came_went_and_moved_reach_the_chat_under_their_numbers() -> None:
-    session, engine = session_with_picture(), ready_engine()
-    list(handlers.ask(session, engine, "<region1>?", TWO))
-    list(handlers.ask(session, engine, "<region4>?", canvas((3, (0, 0, 9, 9)), (4, (1, 1, 8, 8)))))
-    assert session.chat.regions == {3: (0, 0, 9, 9), 4: (1, 1, 8, 8)}
-    assert len(session.turns) == 4
+    session, loader = session_with_picture(), ready()
+    list(handlers.ask(session, loader, "<region1>?", TWO))
+    list(handlers.ask(session, loader, "<region4>?", canvas((3, (0, 0, 9, 9)), (4, (1, 1, 8, 8)))))
+    assert {number: region.box_xyxy for number, region in session.chat.regions.items()} == {3: (0, 0, 9, 9), 4: (1, 1, 8, 8)}
+    assert len(session.exchanges) == 2
 
 
 @pytest.mark.parametrize(
@@ -106,81 +107,105 @@ def test_boxes_that_came_went_and_moved_reach_the_chat_under_their_numbers() -> 
     ],
 )
 def test_each_mistake_has_its_place_and_costs_nothing(question: str, value: Any, field: str, words: str) -> None:
-    session, engine = session_with_picture(), ready_engine()
-    list(handlers.ask(session, engine, "What is <region1>?", TWO))
-    turns, picture = session.turns, session.picture
-    (view,) = handlers.ask(session, engine, question, value)
+    session, loader = session_with_picture(), ready()
+    list(handlers.ask(session, loader, "What is <region1>?", TWO))
+    exchanges, picture = session.exchanges, session.picture
+    (view,) = handlers.ask(session, loader, question, value)
     assert words in getattr(view, field)
     assert getattr(view, field)[0].isupper() or getattr(view, field)[0] == "<"
     assert view.question is None  # what was typed stays in the box
-    assert session.turns == turns and session.picture is picture and not session.busy
+    assert session.exchanges == exchanges and session.picture is picture and not session.busy
 
 
 def test_no_picture() -> None:
-    (view,) = handlers.ask(Session(), ready_engine(), "What is <region1>?", None)
+    (view,) = handlers.ask(Session(), ready(), "What is <region1>?", None)
     assert "no picture yet" in view.question_error
 
 
 def test_a_failure_of_the_model_gives_the_question_back() -> None:
     session, chat = session_with_picture(), FakeChat(pause_s=0, failure=RuntimeError("out of memory"))
-    views = list(handlers.ask(session, ready_engine(chat), "What is <region1>?", TWO))
+    views = list(handlers.ask(session, ready(chat), "What is <region1>?", TWO))
     assert "out of memory" in views[-1].question_error and views[-1].question == "What is <region1>?"
-    assert not session.busy and session.turns == []
+    assert not session.busy and session.exchanges == []
 
 
 def test_a_second_question_waits_for_the_first() -> None:
-    session, engine = session_with_picture(), ready_engine()
-    first = handlers.ask(session, engine, "What is <region1>?", TWO)
+    session, loader = session_with_picture(), ready()
+    first = handlers.ask(session, loader, "What is <region1>?", TWO)
     next(first)
-    (second,) = handlers.ask(session, engine, "And?", TWO)
+    (second,) = handlers.ask(session, loader, "And?", TWO)
     assert second.busy and "still being written" in second.question_error and second.question is None
     list(first)
-    assert len(session.turns) == 2
+    assert len(session.exchanges) == 1
 
 
 def test_stop_keeps_the_words_so_far() -> None:
-    session, engine = session_with_picture(), ready_engine()
-    answer = handlers.ask(session, engine, "What is <region1>?", TWO)
+    session, loader = session_with_picture(), ready()
+    answer = handlers.ask(session, loader, "What is <region1>?", TWO)
     for view in answer:
         if "You" in view.html:
             session.stop()
-    assert session.turns[1].content.startswith("You") and "several words" not in session.turns[1].content
+    assert session.exchanges[0].text.startswith("You") and "several words" not in session.exchanges[0].text
 
 
 def test_regenerate_replaces_the_last_answer_only() -> None:
-    session, engine = session_with_picture(), ready_engine()
-    list(handlers.ask(session, engine, "What is <region1>?", TWO))
-    list(handlers.ask(session, engine, "And <region3>?", TWO))
-    views = list(handlers.regenerate(session, engine, canvas((3, (0, 0, 9, 9)))))
-    assert [turn.content for turn in session.turns if turn.role == "user"] == ["What is <region1>?", "And <region3>?"]
-    assert "1 regions" in session.turns[-1].content and "2 regions" in session.turns[1].content
-    assert len(session.timings) == 2
+    session, loader = session_with_picture(), ready()
+    list(handlers.ask(session, loader, "What is <region1>?", TWO))
+    list(handlers.ask(session, loader, "And <region3>?", TWO))
+    views = list(handlers.regenerate(session, loader, canvas((3, (0, 0, 9, 9)))))
+    assert [one.question for one in session.exchanges] == ["What is <region1>?", "And <region3>?"]
+    assert "1 regions" in session.exchanges[-1].text and "2 regions" in session.exchanges[0].text
     assert all(view.question is None for view in views)  # the box may hold the next question already
 
 
 def test_regenerate_without_an_answer_or_its_region() -> None:
-    session, engine = session_with_picture(), ready_engine()
-    (view,) = handlers.regenerate(session, engine, TWO)
+    session, loader = session_with_picture(), ready()
+    (view,) = handlers.regenerate(session, loader, TWO)
     assert "ask a question first" in view.question_error
-    list(handlers.ask(session, engine, "What is <region1>?", TWO))
-    (view,) = handlers.regenerate(session, engine, canvas((3, (0, 0, 9, 9))))
-    assert "<region1>" in view.question_error and len(session.turns) == 2
+    list(handlers.ask(session, loader, "What is <region1>?", TWO))
+    (view,) = handlers.regenerate(session, loader, canvas((3, (0, 0, 9, 9))))
+    assert "<region1>" in view.question_error and len(session.exchanges) == 1
 
 
-def test_who_waits_sees_how_many_are_before_and_a_closed_tab_leaves_the_line() -> None:
-    engine = ready_engine()
+def test_several_tabs_are_answered_at_the_same_time() -> None:
+    """No queue of the page's own stands before the engine, which batches."""
+    loader = ready()
     sessions = [session_with_picture() for _ in range(3)]
-    first, second, third = (handlers.ask(session, engine, "What is <region1>?", TWO) for session in sessions)
-    while "Looking" not in next(first).html:
-        pass
-    next(second), next(third)
-    assert "Queued: 1 answer before yours" in next(second).html
-    assert "Queued: 2 answers before yours" in next(third).html
-    second.close()
-    assert "Queued: 1 answer before yours" in next(third).html
-    list(first)
-    list(third)
-    assert [len(session.turns) for session in sessions] == [2, 0, 2]
+    answers = [handlers.ask(session, loader, "What is <region1>?", TWO) for session in sessions]
+    for answer in answers:
+        while "You asked" not in next(answer).html:
+            pass
+    for answer in answers:
+        list(answer)
+    assert [len(session.exchanges) for session in sessions] == [1, 1, 1]
+
+
+def test_the_selected_region_is_meant_and_shown_beside_the_question() -> None:
+    session, loader = session_with_picture(), ready()
+    list(handlers.ask(session, loader, "What is this?", {**TWO, "selected": 1}))
+    views = list(handlers.ask(session, loader, "What is this?", TWO))
+    assert [one.regions for one in session.exchanges] == [(1,), (3,)]
+    assert 'What is this? <span class="mention"' in views[-1].html
+
+
+def test_an_answer_about_a_place_that_moved_is_marked() -> None:
+    session, loader = session_with_picture(), ready()
+    list(handlers.ask(session, loader, "What is <region3>?", TWO))
+    views = list(handlers.ask(session, loader, "What is <region1>?", canvas((1, (10, 10, 50, 50)), (3, (0, 0, 9, 9)))))
+    assert views[-1].html.count("where the region was before") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        canvas((10**5000, (0, 0, 5, 5))),
+        {"regions": [{"number": 1, "box": [10**400, 0, 5, 5]}]},
+        canvas(*[(n, (0, 0, 5, 5)) for n in range(1, 1002)]),
+    ],
+)
+def test_numbers_beyond_all_bounds_are_sentences(value: Any) -> None:
+    (view,) = handlers.ask(session_with_picture(), ready(), "What is <region1>?", value)
+    assert view.box_error and not view.busy
 
 
 def test_a_stopped_wait_gives_the_question_back() -> None:
@@ -188,13 +213,13 @@ def test_a_stopped_wait_gives_the_question_back() -> None:
     loader = ModelLoader(lambda progress: (release.wait(10), FakeChat)[1])
     loader.start()
     session = session_with_picture()
-    answer = handlers.ask(session, Engine(loader, Turnstile()), "What is <region1>?", TWO)
+    answer = handlers.ask(session, loader, "What is <region1>?", TWO)
     next(answer)
     assert "Waiting for the model: Loading the model" in next(answer).html
     session.stop()
     last = [*answer][-1]
     release.set()
-    assert last.question == "What is <region1>?" and not last.busy and session.turns == []
+    assert last.question == "What is <region1>?" and not last.busy and session.exchanges == []
 
 
 def test_a_model_that_did_not_load_is_a_sentence() -> None:
@@ -204,7 +229,7 @@ def test_a_model_that_did_not_load_is_a_sentence() -> None:
     loader = ModelLoader(fail)
     loader.start()
     loader.wait(5)
-    views = list(handlers.ask(session_with_picture(), Engine(loader, Turnstile()), "What is <region1>?", TWO))
+    views = list(handlers.ask(session_with_picture(), loader, "What is <region1>?", TWO))
     assert views[-1].question_error == "The model could not be loaded: no space left."
     assert views[-1].question == "What is <region1>?"
 
@@ -238,20 +263,39 @@ def test_a_broken_upload_is_gone_too_and_keeps_the_picture(upload: Path) -> None
     assert list(upload.parents[1].iterdir()) == []
 
 
-def test_no_file_outside_the_uploads_is_read(upload: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.png"
-    Image.new("RGB", (5, 5)).save(secret)
-    for path in (secret, upload.parent / ".." / ".." / "secret.png"):
-        outcome = handlers.open_upload(Session(), str(path), "secret.png", upload.parents[1])
-        assert "not uploaded here" in outcome.error
-    assert secret.exists()
+def test_no_file_outside_the_uploads_is_read_and_nothing_but_the_upload_is_deleted(upload: Path, tmp_path: Path) -> None:
+    """An upload is root/one folder/file. The folder itself, a file at another depth, or a link elsewhere is refused and left alone."""
+    root = upload.parents[1]
+    secret, loose, deep = tmp_path / "secret.png", root / "loose.png", root / "a" / "b" / "c.png"
+    deep.parent.mkdir(parents=True)
+    for file in (secret, loose, deep):
+        Image.new("RGB", (5, 5)).save(file)
+    link = root / "c" / "link.png"
+    link.parent.mkdir()
+    link.symlink_to(secret)
+    before = sorted(tmp_path.rglob("*"))
+    for path in (
+        str(root),
+        f"{root}/",
+        str(loose),
+        str(deep),
+        str(secret),
+        str(upload.parent / ".." / ".." / "secret.png"),
+        str(tmp_path),
+        "",
+        "/",
+        str(link),
+    ):
+        outcome = handlers.open_upload(Session(), path, "x.png", root)
+        assert "not uploaded here" in outcome.error or "did not arrive" in outcome.error, path
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_new_picture_waits_for_consent_only_when_there_is_something_to_lose() -> None:
     session = Session()
     assert handlers.open_named_example(session, "cat").picture is not None
     assert handlers.open_named_example(session, "coffee").picture is not None
-    list(handlers.ask(session, ready_engine(), "What is <region1>?", canvas((1, (10, 10, 50, 50)))))
+    list(handlers.ask(session, ready(), "What is <region1>?", canvas((1, (10, 10, 50, 50)))))
     outcome = handlers.open_named_example(session, "cat")
     assert outcome.picture is None and "new conversation" in outcome.warning
     assert session.picture is not None and session.picture.name == "coffee.png"
@@ -259,12 +303,12 @@ def test_a_new_picture_waits_for_consent_only_when_there_is_something_to_lose() 
     assert "no picture waiting" in handlers.accept_waiting_picture(session).error
     handlers.open_named_example(session, "cat")
     assert handlers.accept_waiting_picture(session).picture is not None
-    assert session.picture.name == "chelsea.png" and session.turns == [] and session.timings == []
+    assert session.picture.name == "chelsea.png" and session.exchanges == []
 
 
 def test_no_new_picture_in_the_middle_of_an_answer() -> None:
-    session, engine = session_with_picture(), ready_engine()
-    answer = handlers.ask(session, engine, "What is <region1>?", TWO)
+    session, loader = session_with_picture(), ready()
+    answer = handlers.ask(session, loader, "What is <region1>?", TWO)
     next(answer)
     assert "Stop it first" in handlers.open_named_example(session, "cat").error
     assert "Stop it first" in handlers.accept_waiting_picture(session).error
@@ -278,14 +322,16 @@ def test_an_unknown_example() -> None:
 # --- downloads --------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_downloaded_conversation_is_a_sample_of_our_format() -> None:
+def test_the_downloaded_conversation_is_training_data_as_it_is(tmp_path: Path) -> None:
     session = session_with_picture()
-    list(handlers.ask(session, ready_engine(), "Wie heißt <region3>?", TWO))
-    record = json.loads(handlers.conversation_json(session, TWO))
-    assert record["image"] == "street.jpg" and record["image_size_wh"] == [200, 100]
-    assert record["regions"] == [{"number": 1, "box_xyxy": [10, 10, 50, 50]}, {"number": 3, "box_xyxy": [60, 10, 90, 50]}]
-    assert record["conversation"][0] == {"role": "user", "content": "Wie heißt <region3>?"}
-    assert handlers.download_name(session, "conversation.json") == "street-conversation.json"
+    list(handlers.ask(session, ready(), "Wie heißt <region3>?", TWO))
+    file = tmp_path / handlers.download_name(session, "conversation.jsonl")
+    file.write_text(handlers.conversation_jsonl(session, TWO), encoding="utf-8")
+    Image.new("RGB", (200, 100)).save(tmp_path / "street.jpg")
+    assert file.name == "street-conversation.jsonl" and check_file(file).problems == []
+    (sample,) = read_jsonl(file)
+    assert {region.number: region.box_xyxy for region in sample.regions} == {1: (10, 10, 50, 50), 3: (60, 10, 90, 50)}
+    assert sample.conversation[0].content == "Wie heißt <region3>?"
 
 
 def test_the_downloaded_picture_has_the_size_of_the_original() -> None:
@@ -294,7 +340,7 @@ def test_the_downloaded_picture_has_the_size_of_the_original() -> None:
 
 
 def test_nothing_to_download() -> None:
-    for download in (handlers.conversation_json, handlers.annotated_png):
+    for download in (handlers.conversation_jsonl, handlers.annotated_png):
         with pytest.raises(ImageError, match="no picture yet"):
             download(Session(), None)
 

@@ -17,13 +17,15 @@ import pytest
 from PIL import Image
 
 from gpt4roi.boxes import validate_box
-from gpt4roi.conversation import Turn, check_mentions
+from gpt4roi.chat import Exchange
+from gpt4roi.conversation import check_mentions
+from gpt4roi.engine.events import Answer, Timings
 from gpt4roi.images import ImageError
-from web_demo.chat_view import chat_html, text_html, timings_text
+from web_demo.chat_view import chat_html, text_html
 from web_demo.drawing import draw_regions
 from web_demo.examples import EXAMPLES, available_examples, open_example, thumbnail
 from web_demo.images import Picture, data_url, read_picture
-from web_demo.loading import LONGEST_MESSAGE, LoadStatus, ModelLoader, Turnstile
+from web_demo.loading import LONGEST_MESSAGE, LoadStatus, ModelLoader
 from web_demo.palette import REGION_COLOURS, region_colour, region_colour_bgr
 from web_demo.privacy import OwnOriginOnly, sweep_uploads
 from web_demo.session import Session, Sessions
@@ -70,6 +72,10 @@ def test_mentions_are_coloured_and_everything_else_is_escaped() -> None:
     assert text_html("") == ""
 
 
+def exchange(question: str, answer: str, timings: Timings | None = None) -> Exchange:
+    return Exchange(question, question, (), Answer(answer, timings=timings or Timings()))
+
+
 class Tags(HTMLParser):
     """The tags of a piece of HTML, as a browser would read them, and the text of its copy buttons."""
 
@@ -86,28 +92,27 @@ class Tags(HTMLParser):
 
 def test_nothing_that_was_said_becomes_markup() -> None:
     evil = """'"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
-    turns = [Turn("user", evil), Turn("assistant", evil)]
-    for html in (chat_html(turns), chat_html([], question=evil, draft=evil, waiting=evil), chat_html([], suggestions=[evil])):
-        assert Tags(html).found <= {"div", "span", "button", "i", "h2", "p"}
-    assert Tags(chat_html(turns)).copied == [evil]
+    said = [exchange(evil, evil)]
+    for html in (chat_html(said), chat_html([], question=evil, draft=evil, waiting=evil), chat_html([], suggestions=[evil])):
+        assert Tags(html).found <= {"div", "span", "button", "i", "h2", "p", "details", "summary"}
+    assert Tags(chat_html(said)).copied == [evil]
 
 
 def test_only_the_last_answer_can_be_written_again() -> None:
-    turns = [Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c"), Turn("assistant", "")]
-    timings = {"first_token_s": 0.52, "total_s": 2, "new_tokens": 7, "vision_s": 0.0004, "reused_tokens": 61, "prompt_tokens": 78}
-    html = chat_html(turns, [timings])
+    timings = Timings(first_token_s=0.52, total_s=2, new_tokens=7, vision_s=0.0004, reused_tokens=61, prompt_tokens=78)
+    said = [exchange("a", "b", timings), exchange("c", "")]
+    html = chat_html(said)
     assert html.count("regenerate") == 1 and html.count('data-act="copy"') == 2
     assert (
         "First word after 0.5 s · 2.0 s in all · 7 tokens · picture 0 ms · 61 of 78 prompt tokens reused" in html and "(no words)" in html
     )
-    assert "regenerate" not in chat_html(turns, question="d")
+    assert "regenerate" not in chat_html(said, question="d")
 
 
-@pytest.mark.parametrize(
-    ("timings", "text"), [({}, ""), ({"total_s": 1.25}, "1.2 s in all"), ({"vision_s": 1.0}, "picture 1000 ms"), ({"unknown": 1.0}, "")]
-)
-def test_timings_show_what_is_known(timings: dict[str, float], text: str) -> None:
-    assert timings_text(timings) == text
+def test_a_region_that_was_meant_and_not_named_is_shown_once() -> None:
+    meant = Exchange("What is this?", "What is <region2>?", (2,), Answer("A cup."))
+    named = Exchange("What is <region2>?", "What is <region2>?", (2,), Answer("A cup."))
+    assert [chat_html([one]).count('class="mention"') for one in (meant, named)] == [1, 1]
 
 
 def test_examples_are_installed_and_their_boxes_and_questions_fit() -> None:
@@ -178,7 +183,7 @@ def test_the_session_unused_for_longest_makes_room() -> None:
 def test_a_session_that_is_idle_has_nothing_to_stop() -> None:
     session = Session()
     session.stop()
-    assert not session.busy and session.turns == []
+    assert not session.busy and session.exchanges == []
 
 
 def test_loading_reports_progress_and_then_makes_chats() -> None:
@@ -217,18 +222,6 @@ def test_a_very_long_failure_is_cut_for_the_page() -> None:
     loader.start()
     message = loader.wait(5).message
     assert len(message) < LONGEST_MESSAGE + 50 and "\n" not in message and message.endswith("…")
-
-
-def test_the_line_is_first_come_first_served() -> None:
-    turnstile = Turnstile()
-    with turnstile.place() as first:
-        with turnstile.place() as second:
-            assert (first.ahead, second.ahead) == (0, 1)
-            assert first.wait(0) and not second.wait(0.01)
-        with turnstile.place() as third:
-            assert third.ahead == 1
-    with turnstile.place() as fourth:
-        assert fourth.wait(0)
 
 
 def test_only_old_uploads_are_swept(tmp_path: Path) -> None:
