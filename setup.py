@@ -10,7 +10,8 @@ EXTRAS = {
     "train": ["peft>=0.17", "tensorboard>=2.15", "matplotlib>=3.8"],
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["pycocoevalcap>=1.2", "matplotlib>=3.8", "scipy>=1.11"],
-    "serve": ["fastapi>=0.115", "uvicorn>=0.30", "prometheus-client>=0.20", "python-multipart>=0.0.9"],
+    "serve": ["fastapi>=0.115", "fastapi-offline>=1.7", "uvicorn>=0.30", "prometheus-client>=0.20", "python-multipart>=0.0.9"],
+    "heic": ["pillow-heif>=0.16"],
     "quantize": ["bitsandbytes>=0.50"],
     "test": [
         "bitsandbytes>=0.50",
@@ -49,7 +50,7 @@ setup(
         "pillow>=10.1",
         "opencv-python-headless>=4.9",
         "pycocotools>=2.0.8",
-        "pydantic>=2.7",
+        "pydantic>=2.10",
         "pyyaml>=6",
         "jinja2>=3.1",
         "tqdm>=4.66",
