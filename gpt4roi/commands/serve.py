@@ -18,6 +18,7 @@ KEY_VARIABLE = "GPT4ROI_API_KEY"
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+/?")
 # Requests that are being read or prepared, beyond those that are answered or wait for it.
 SPARE_REQUESTS = 64
+BACKLOG = 2048
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,8 +117,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"the API needs the package '{error.name}'; install it with: pip install 'gpt4roi[serve]'") from error
     sizes = EngineSettings(precision=args.precision, max_active=args.max_active, max_waiting=args.max_waiting)
     chat, load_s = load_chat(args, sizes)
-    docs = "" if settings.api_key else f"; docs on http://{args.host}:{bound.getsockname()[1]}/docs"
-    print(f"model ready after {load_s:.1f} s ({chat.engine.decoder.name}){docs}", file=sys.stderr)
+    shown = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{bound.getsockname()[1]}"
+    docs = "" if settings.api_key else f", docs on {shown}/docs"
+    bound.listen(BACKLOG)
+    print(f"model ready after {load_s:.1f} s ({chat.engine.decoder.name}); running on {shown}{docs}", file=sys.stderr, flush=True)
     # uvicorn drains, then raises the signal again for whoever had it before; its default would end a clean stop with a failure's exit code.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     app = create_app(chat.engine, settings)
