@@ -53,6 +53,7 @@ setup(
         "pydantic>=2.10",
         "pyyaml>=6",
         "jinja2>=3.1",
+        "filelock>=3.12",
         "tqdm>=4.66",
     ],
     extras_require={**EXTRAS, "all": sorted({package for packages in EXTRAS.values() for package in packages})},

@@ -26,9 +26,11 @@ from gpt4roi.boxes import as_boxes, normalise, validate_box
 from gpt4roi.conversation import STYLES, ConversationError, Turn, as_turns, check_mentions, render, without_separator
 from gpt4roi.errors import UserError
 from gpt4roi.images import ImageError, ImageLike, open_image
+from gpt4roi.models.chat_template import bounded_rendering, check_template
 
 CONFIG_NAME = "processor_config.json"
 MAX_RATIO = 50
+MAX_SIDE = 8192
 RESIZE_MODES = ("bilinear", "clip_two_step")
 # Llama 3 and SmolLM3 templates write the current date into the system turn.
 TEMPLATE_DATE = date(2024, 7, 26)
@@ -181,13 +183,14 @@ class GPT4RoIProcessor:
           ConversationError: the template refuses the turns (some take no system turn, some want roles to alternate).
         """
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                cast(Any, messages),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                enable_thinking=False,
-                chat_template=_with_fixed_date(self.tokenizer.chat_template),
-            )
+            with bounded_rendering():
+                rendered = self.tokenizer.apply_chat_template(
+                    cast(Any, messages),
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    enable_thinking=False,
+                    chat_template=_with_fixed_date(self.tokenizer.chat_template),
+                )
         except TemplateError as error:
             raise ConversationError(f"the language model's chat template refuses this conversation: {error}") from error
         return str(rendered)
@@ -302,7 +305,13 @@ class GPT4RoIProcessor:
             raise FileNotFoundError(f"'{pretrained_model_name_or_path}' has no {CONFIG_NAME}; it is not a GPT4RoI model folder")
         settings = json.loads(Path(found).read_text(encoding="utf-8"))
         settings.pop("processor_class", None)
+        sides, tokens = settings.get("image_size_hw"), settings.get("num_image_tokens")
+        if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in (*sides, tokens)):
+            raise UserError(
+                f"'{found}': image_size_hw is two whole numbers and num_image_tokens one, each up to {MAX_SIDE}; got {str(sides)[:40]} and {str(tokens)[:20]}"
+            )
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, use_fast=True)
+        check_template(getattr(tokenizer, "chat_template", None))
         return cls(tokenizer, **settings)
 
 
