@@ -6,7 +6,7 @@ import io
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
@@ -84,8 +84,7 @@ def open_file(data: bytes, name: str, max_pixels: int) -> Image.Image:
         ) from error
     check_size(opened.size, name, max_pixels)
     if opened.format == "TIFF":
-        tags = opened.tag_v2  # type: ignore[attr-defined]
-        width, height = (_whole(tags.get(tag, 1)) for tag in (_TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT))
+        width, height = tile_size(data)
         if width * height > MAX_TILE_PIXELS:
             raise ImageError(f"{name} is a TIFF with tiles of {width} x {height} pixels; at most 2048 x 2048 are taken, save it again")
     if opened.format in ("JPEG", "MPO"):
@@ -117,8 +116,28 @@ def count_scans(data: bytes) -> int:
     return scans
 
 
-def _whole(value: Any) -> int:
-    return int(value[0] if isinstance(value, tuple) else value)
+def tile_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the tiles of a TIFF's first image; 1 where it has none.
+
+    Read from the bytes, because Pillow stops at the first entry that it cannot read and the decoder does not.
+    """
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    is_big = number(2, 2) == 43
+    start = number(8, 8) if is_big else number(4, 4)
+    count_bytes, entry_bytes, value_at, value_bytes = (8, 20, 12, 8) if is_big else (2, 12, 8, 4)
+    sides = {_TIFF_TILE_WIDTH: 1, _TIFF_TILE_HEIGHT: 1}
+    for index in range(min(number(start, count_bytes), 65_536)):
+        entry = start + count_bytes + index * entry_bytes
+        tag, kind = number(entry, 2), number(entry + 2, 2)
+        if tag in sides:
+            # A value may fill a part of its field; any other type than 16 or 32 bits is taken as the whole of it.
+            value = number(entry + value_at, {3: 2, 4: 4}.get(kind, value_bytes))
+            sides[tag] = max(sides[tag], value)
+    return sides[_TIFF_TILE_WIDTH], sides[_TIFF_TILE_HEIGHT]
 
 
 def _register_heif(data: bytes, name: str) -> bool:

@@ -63,6 +63,13 @@ def test_a_tile_of_usual_size_opens() -> None:
     assert open_image(encoded(PHOTO, "TIFF", tile=(256, 256))).size == (40, 30)
 
 
+def test_a_tile_that_pillow_does_not_see_is_refused() -> None:
+    hidden = bytearray(tiff_with_tile())
+    hidden[62] = 128  # an entry before the tile's now names more values than the file holds
+    with pytest.raises(ImageError, match="tiles of 32768 x 32768"):
+        open_image(bytes(hidden))
+
+
 def test_scans_are_counted_past_thumbnails_and_up_to_the_end() -> None:
     usual = encoded(PHOTO, "JPEG", progressive=True)
     assert 5 < count_scans(usual) < 15
