@@ -130,6 +130,15 @@ STYLES = {
 }
 
 
+def without_separator(text: str, style: PromptStyle) -> str:
+    """A text in which the style's separator stands nowhere: the signs of any run that holds it are set apart, so nobody can forge a turn."""
+    if style.separator is None:
+        return text
+    sign = style.separator[0]
+    run = re.compile(rf"(?:{re.escape(sign)}[\u200b-\u200f\u2060\ufeff]*){{{len(style.separator)},}}")
+    return run.sub(lambda match: " ".join(sign * match[0].count(sign)), text)
+
+
 def render(
     turns: Sequence[Turn],
     style: PromptStyle,

@@ -61,7 +61,7 @@ def describe(model: str | None = None) -> dict[str, Any]:
     import torch
 
     from gpt4roi import __version__
-    from gpt4roi.models import embedded
+    from gpt4roi.models import embedded, sealed_folder
 
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -84,6 +84,7 @@ def describe(model: str | None = None) -> dict[str, Any]:
             "adapters_there": embedded.has_adapters(),
             "base_language_model": str(embedded.base_dir()),
             "base_language_model_ready": embedded.is_base_ready(),
+            "base_language_model_damage": sealed_folder.damage(embedded.base_dir()) if embedded.base_dir().exists() else None,
         },
     }
     if model is not None:

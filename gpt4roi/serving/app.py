@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -19,37 +21,45 @@ from gpt4roi import __version__
 from gpt4roi.engine import Engine, EngineBusyError, EngineClosedError, PromptTooLongError
 from gpt4roi.errors import UserError
 from gpt4roi.serving.errors import ApiError
+from gpt4roi.serving.guards import Guard
 from gpt4roi.serving.images import ImageStore
-from gpt4roi.serving.limits import check_key, read_body
+from gpt4roi.serving.limits import Bodies, check_is_json, check_key
 from gpt4roi.serving.metrics import CountRequests, Metrics
-from gpt4roi.serving.parse import Job, build_job, parse_request
-from gpt4roi.serving.schema import request_documentation
+from gpt4roi.serving.parse import Job, build_job, has_image
+from gpt4roi.serving.request import parse_request
+from gpt4roi.serving.schema import ChatRequest, component_schemas, request_documentation
 from gpt4roi.serving.settings import ServerSettings
 from gpt4roi.serving.stream import Answering
+from gpt4roi.serving.workers import ImageWorkers, while_connected
 
 logger = logging.getLogger(__name__)
-RETRY_AFTER_S = 2
 DRAIN_S = 60.0
+DESCRIPTION = "Draw boxes on a picture and talk about them. OpenAI-compatible; regions are content parts, `<region1>` in texts."
+ONLY_PATHS = "this server answers POST /v1/chat/completions and GET /v1/models"
 
 
 def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
     """The API on one engine."""
     images = ImageStore(engine.processor, settings)
+    bodies = Bodies(settings)
+    workers = ImageWorkers()
     metrics = Metrics(engine)
     started = int(time.time())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        workers.close()
         await run_in_threadpool(engine.close, DRAIN_S)
 
-    app = FastAPI(
-        title="GPT4RoI",
-        version=__version__,
-        description="Draw boxes on a picture and talk about them. OpenAI-compatible; regions are content parts, `<region1>` in texts.",
-        lifespan=lifespan,
-    )
+    about: dict[str, Any] = {"title": "GPT4RoI", "version": __version__, "description": DESCRIPTION, "lifespan": lifespan}
+    # The pages' scripts come from this server, not from a foreign one. A browser sends no key, so with one there are no pages.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, **about) if settings.api_key else FastAPIOffline(redoc_url=None, **about)
+    _complete_schema(app)
 
+    # The last one added is the first one asked.
+    app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+    app.add_middleware(Guard, settings=settings)
     app.add_middleware(CountRequests, metrics=metrics)
 
     @app.exception_handler(ApiError)
@@ -58,6 +68,10 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 404:
+            return ApiError(404, f"there is no '{request.url.path[:80]}' here; {ONLY_PATHS}").response()
+        if error.status_code == 405:
+            return ApiError(405, f"'{request.url.path[:80]}' does not take {request.method}; {ONLY_PATHS}").response()
         return ApiError(error.status_code, str(error.detail)).response()
 
     @app.exception_handler(Exception)
@@ -89,21 +103,17 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
     @app.post("/v1/chat/completions", summary="Ask about boxes on a picture", openapi_extra=request_documentation(), response_model=None)
     async def chat_completions(request: Request) -> Response:
         check_key(request, settings)
-        wanted = parse_request(await read_body(request, settings))
-        try:
-            job = await run_in_threadpool(build_job, wanted, engine, images, settings)
-        except UserError as error:
-            raise ApiError(400, str(error)) from error
+        check_is_json(request)
+        wanted, job = await _read(request)
         try:
             answering = Answering(engine, job, settings.timeout_s)
         except EngineBusyError as error:
-            status = 503 if isinstance(error, EngineClosedError) else 429
-            raise ApiError(status, str(error), retry_after_s=RETRY_AFTER_S) from error
+            raise ApiError(503 if isinstance(error, EngineClosedError) else 429, str(error)) from error
         except PromptTooLongError as error:
             raise ApiError(400, str(error), "messages") from error
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": settings.model_name}
         if wanted.stream:
-            with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
+            with_usage = wanted.stream_options is not None and bool(wanted.stream_options.include_usage)
             return StreamingResponse(_events(answering, job, head, with_usage), media_type="text/event-stream")
         async for _ in answering.pieces(request.is_disconnected):
             pass
@@ -111,6 +121,19 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         message = {"role": "assistant", "content": answering.text, "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": answering.finish_reason, "logprobs": None}
         return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": answering.usage()})
+
+    async def _read(request: Request) -> tuple[ChatRequest, Job]:
+        """The request and what the engine is asked, in worker threads; the body is gone from memory afterwards."""
+        async with bodies.read(request) as body:
+            wanted = await run_in_threadpool(parse_request, body, settings)
+            del body
+            try:
+                if has_image(wanted):
+                    work = workers.run(lambda: build_job(wanted, engine, images, settings))
+                    return wanted, await while_connected(request, work, settings.timeout_s)
+                return wanted, await run_in_threadpool(build_job, wanted, engine, images, settings)
+            except UserError as error:
+                raise ApiError(400, str(error)) from error
 
     async def _events(answering: Answering, job: Job, head: dict[str, Any], with_usage: bool) -> AsyncIterator[str]:
         def event(delta: dict[str, str] | None, finish_reason: str | None = None, **more: Any) -> str:
@@ -144,4 +167,25 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
 
 
 def _model_card(settings: ServerSettings, started: int) -> dict[str, Any]:
-    return {"id": settings.model_name, "object": "model", "created": started, "owned_by": "gpt4roi"}
+    """As OpenAI's, and what clients ask other servers for."""
+    return {
+        "id": settings.model_name,
+        "object": "model",
+        "created": started,
+        "owned_by": "gpt4roi",
+        "max_model_len": settings.max_prompt_tokens,
+        "max_completion_tokens": settings.max_new_tokens,
+        "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+    }
+
+
+def _complete_schema(app: FastAPI) -> None:
+    """Add the schemas that the documentation of the request refers to."""
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = build()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(component_schemas())
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,21 +1,22 @@
-"""Images of requests: data URLs, and http(s) from hosts that were allowed by name. Nothing else is ever fetched."""
+"""Images of requests: data URLs, bare base64, and http(s) from hosts that were allowed by name."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-import http.client
+import re
 import threading
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from gpt4roi.engine import PreparedImage, prepare_image
 from gpt4roi.engine.byte_cache import ByteCache
 from gpt4roi.models import GPT4RoIProcessor
 from gpt4roi.serving.errors import ApiError
+from gpt4roi.serving.fetch import fetch
 from gpt4roi.serving.settings import ServerSettings
 
-FETCH_TIMEOUT_S = 10.0
+_BARE_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{40,}=*\s*")
 
 
 class ImageStore:
@@ -33,7 +34,7 @@ class ImageStore:
           ApiError: not a data URL and not from an allowed host.
           ImageError: not an image that can be used.
         """
-        data = read_data_url(url) if url[:5].lower() == "data:" else fetch(url, self._settings)
+        data = self._read(url)
         key = hashlib.sha256(data).hexdigest()
         with self._lock:
             kept = self._kept.get(key)
@@ -44,41 +45,25 @@ class ImageStore:
             self._kept.put(key, image, image.pixel_values.nbytes)
         return image
 
+    def _read(self, url: str) -> bytes:
+        url = url.strip()
+        if url[:5].lower() == "data:":
+            return read_data_url(url)
+        return read_base64(url) if _BARE_BASE64.fullmatch(url) else fetch(url, self._settings)
+
 
 def read_data_url(url: str) -> bytes:
     """The bytes in `data:[type][;base64],…`."""
     head, comma, body = url.partition(",")
     if not comma:
         raise ApiError(400, "the picture's data URL has no comma; write data:image/jpeg;base64,…", "image_url")
-    if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(body)
+    return read_base64(body) if head.rstrip().lower().endswith(";base64") else unquote_to_bytes(body)
+
+
+def read_base64(text: str) -> bytes:
+    """As clients send it: with line breaks, without the padding, or in the alphabet for URLs."""
     try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
+        packed = text.encode("ascii").translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n\f\v=")
+        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error, ValueError) as error:
         raise ApiError(400, "the picture's data URL is not valid base64", "image_url") from error
-
-
-def fetch(url: str, settings: ServerSettings) -> bytes:
-    """An image from an allowed host. Redirects are refused: they would lead past the list of hosts."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise ApiError(400, "the picture's URL cannot be read; send a data URL", "image_url") from error
-    if parts.scheme not in ("http", "https") or host not in settings.allowed_hosts:
-        raise ApiError(400, "pictures are taken as data URLs (data:image/jpeg;base64,…); this server fetches none from there", "image_url")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(host, port, timeout=FETCH_TIMEOUT_S)
-    try:
-        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else "") or "/")
-        response = connection.getresponse()
-        if response.status != 200:
-            raise ApiError(400, f"'{host}' answered {response.status} for the picture; redirects are not followed", "image_url")
-        data = response.read(settings.max_body_bytes + 1)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ApiError(400, f"the picture could not be fetched from '{host}'", "image_url") from error
-    finally:
-        connection.close()
-    if len(data) > settings.max_body_bytes:
-        raise ApiError(413, f"the picture is larger than {settings.max_body_bytes / 1e6:g} MB", "image_url")
-    return data

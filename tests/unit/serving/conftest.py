@@ -13,6 +13,7 @@ from PIL import Image
 
 from gpt4roi.engine import Engine, EngineSettings
 from gpt4roi.serving.app import create_app
+from gpt4roi.serving.connections import server_config
 from gpt4roi.serving.settings import ServerSettings
 from tests.unit.chat.tiny import tiny_model
 
@@ -36,7 +37,7 @@ def question(text: str = "What is <region1>?", box=(1, 1, 40, 40), seed: int = 0
 @contextlib.contextmanager
 def running_server(engine: Engine, settings: ServerSettings):
     """The real application on a real socket; gives its base URL."""
-    server = uvicorn.Server(uvicorn.Config(create_app(engine, settings), port=0, log_level="warning", timeout_graceful_shutdown=20))
+    server = uvicorn.Server(server_config(create_app(engine, settings), settings, 20, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
