@@ -21,6 +21,8 @@ from gpt4roi.masks import Rle
 from gpt4roi.meaning import meant
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
+from gpt4roi.models.mask_head import mask_head_of
+from gpt4roi.models.point_masks import mask_at_points
 from gpt4roi.regions import RegionSet
 
 Progress = Callable[[str, float | None], None]
@@ -162,13 +164,15 @@ class RegionChat:
           space: `pixels` of the image, `unit` ([0, 1]) or `thousandths`.
           number: the number it shall have; by default the next that no region has ever had.
           mask: COCO run lengths of the image's size; only what it covers is looked at.
-          points: clicks or a scribble, x, y in pixels.
+          points: clicks or a scribble, x, y in pixels; without a box or mask the outline of what is there is found.
         Raises:
           ImageError: there is no image.
           BoxError, MaskError, RegionError: the box or mask is empty, outside or of another size, or the number is taken.
         """
         with self._lock:
             self._refuse_without_image()
+            if points and box is None and mask is None:
+                mask = self._mask_at(points)
             return self._regions.add(box, space=space, number=number, label=label, points=points, mask=mask).number
 
     def move_region(self, number: int, box: Sequence[float] | None = None, space: str = "pixels", mask: Rle | None = None) -> None:
@@ -345,9 +349,7 @@ class RegionChat:
 
     def _prompt(self, history: Sequence[Exchange], asked: str, numbers: tuple[int, ...]) -> Prompt:
         told = [turn for one in history if self._may_be_told(one, numbers) for turn in one.turns()]
-        return build_prompt(
-            self.processor, [*told, Turn("user", asked)], self._image, {number: region.box_xyxy for number, region in self._regions.items()}
-        )
+        return build_prompt(self.processor, [*told, Turn("user", asked)], self._image, self._regions)
 
     def _may_be_told(self, exchange: Exchange, numbers: tuple[int, ...]) -> bool:
         """Whether an earlier exchange may stand in the prompt of a question about regions `numbers`.
@@ -415,6 +417,15 @@ class RegionChat:
     def _refuse_while_answering(self) -> None:
         if self._generation is not None:
             raise ConversationError("an answer is still being written; stop it or wait for its end first")
+
+    def _mask_at(self, points: Sequence[Sequence[float]]) -> Rle:
+        """The outline of what is at the points.
+
+        Raises:
+          MaskError: a point is outside, or this model has no mask head.
+        """
+        assert self._image is not None  # the caller has looked
+        return mask_at_points(mask_head_of(self.model), self.engine.levels(self._image), points, self._image.size_wh).mask
 
     def _refuse_without_image(self) -> None:
         if self._image is None:

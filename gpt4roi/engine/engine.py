@@ -19,6 +19,7 @@ from gpt4roi.engine.cuda_decoder import CudaDecoder
 from gpt4roi.engine.decoder import Decoder, TransformersDecoder
 from gpt4roi.engine.features import FeatureCache, position_keys
 from gpt4roi.engine.generation import Generation, Sampling, Sink, choose
+from gpt4roi.engine.image import PreparedImage
 from gpt4roi.engine.llama_shape import is_llama_shaped
 from gpt4roi.engine.onnx_decoder import OnnxDecoder
 from gpt4roi.engine.prefix_cache import PrefixCache
@@ -95,6 +96,7 @@ class Engine:
         self.settings = settings or EngineSettings()
         self.decoder = choose_decoder(model, self.settings.precision)
         self.features = FeatureCache(model, self.settings.image_bytes, self.settings.region_bytes)
+        self._levels: tuple[str, list[Tensor]] | None = None
         self.prefixes = PrefixCache(self.settings.prefix_bytes)
         self.end_ids = end_token_ids(model, processor)
         # Turns of a separated style end in text, not in a token.
@@ -119,6 +121,13 @@ class Engine:
     @property
     def running_count(self) -> int:
         return len(self._running)
+
+    @torch.inference_mode()
+    def levels(self, image: PreparedImage) -> list[Tensor]:
+        """The vision tower's levels of an image, float[1, C_l, h_l, w_l], finest first; those of the last image asked for are kept."""
+        if self._levels is None or self._levels[0] != image.key:
+            self._levels = image.key, self.model.vision_tower(image.pixel_values[None].to(self.model.device))[1]
+        return self._levels[1]
 
     def submit(self, prompt: Prompt, sampling: Sampling | None = None, sink: Sink | None = None) -> Generation:
         """Queue a prompt; iterate over what is returned, or give a `sink` that is called from the engine's thread instead.
@@ -266,7 +275,8 @@ class Engine:
         logits = self.decoder.step(tokens, states)
         for one, row in zip(running, logits, strict=True):
             one.keys.append(one.last_token)
-            self._take(one, row)
+            # What one answer's sampling does must not end the others, whose logits came out of the same step.
+            self._guarded([one], lambda _, one=one, row=row: self._take(one, row))
 
     def _take(self, one: _Running, logits: Tensor) -> None:
         """Choose the next token and hand it on, or end the answer."""

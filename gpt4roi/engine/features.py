@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gpt4roi.engine.byte_cache import ByteCache
-from gpt4roi.engine.prompt import Prompt
+from gpt4roi.engine.prompt import Prompt, RegionInput
+from gpt4roi.masks import Rle, bins
 from gpt4roi.models import GPT4RoIForConditionalGeneration, ImageFeatures
 
 
 class FeatureCache:
-    """Image features by the image's SHA-256, region features by (image, box), each under its own budget of bytes."""
+    """Image features by the image's SHA-256, region features by (image, box, mask), each under its own budget of bytes."""
 
     def __init__(self, model: GPT4RoIForConditionalGeneration, image_bytes: int, region_bytes: int) -> None:
         self.model = model
@@ -43,19 +45,32 @@ class FeatureCache:
         if features is None or prompt.image is None:
             timings.update(regions_s=0.0, regions_encoded=0, regions_cached=0)
             return None
-        wanted = list(dict.fromkeys(prompt.region_boxes))
-        known = {box: self.regions.get((prompt.image.key, box)) for box in wanted}
-        missing = [box for box in wanted if known[box] is None]
+        wanted = list(dict.fromkeys(prompt.regions))
+        known = {region: self.regions.get((prompt.image.key, region)) for region in wanted}
+        missing = [region for region in wanted if known[region] is None]
         if missing:
-            computed = self.model.get_region_features(features, [torch.tensor(missing, dtype=torch.float32)])
-            for box, row in zip(missing, computed, strict=True):
+            boxes = torch.tensor([region.box_xyxy_norm for region in missing], dtype=torch.float32)
+            computed = self.model.get_region_features(features, [boxes], self._bins(missing, prompt.image.size_wh))
+            for region, row in zip(missing, computed, strict=True):
                 # A row of its own: a view would keep all its neighbours alive.
-                known[box] = row.clone()
-                self.regions.put((prompt.image.key, box), known[box], row.nbytes)  # type: ignore[arg-type]
+                known[region] = row.clone()
+                self.regions.put((prompt.image.key, region), known[region], row.nbytes)  # type: ignore[arg-type]
         timings.update(regions_s=time.perf_counter() - start, regions_encoded=len(missing), regions_cached=len(wanted) - len(missing))
         if not wanted:
             return None
-        return torch.stack([known[box] for box in prompt.region_boxes])  # type: ignore[misc]
+        return torch.stack([known[region] for region in prompt.regions])  # type: ignore[misc]
+
+    def _bins(self, regions: list[RegionInput], size_wh: tuple[int, int]) -> Tensor | None:
+        """float32[R, s, s]: what the masks cover of the RoI bins, a box without one covers all; None where there is no mask."""
+        if all(region.mask_counts is None for region in regions):
+            return None
+        width, height = size_wh
+        size = self.model.config.region_config.roi_size
+        rows = []
+        for (x0, y0, x1, y1), counts in regions:
+            mask: Rle | None = None if counts is None else {"size": [height, width], "counts": counts}
+            rows.append(bins(mask, (x0 * width, y0 * height, x1 * width, y1 * height), size))
+        return torch.from_numpy(np.stack(rows))
 
     def clear(self) -> None:
         self.images.clear()
@@ -65,13 +80,13 @@ class FeatureCache:
 def position_keys(prompt: Prompt, image_token_id: int, region_token_id: int) -> list[Hashable]:
     """What each position of the prompt was computed from: its token, its image, or its image and box."""
     keys: list[Hashable] = []
-    boxes = iter(prompt.region_boxes)
+    regions = iter(prompt.regions)
     image = prompt.image.key if prompt.image is not None else ""
     for token in prompt.input_ids:
         if token == image_token_id:
             keys.append(image)
         elif token == region_token_id:
-            keys.append((image, next(boxes)))
+            keys.append((image, next(regions)))
         else:
             keys.append(token)
     return keys

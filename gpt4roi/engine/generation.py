@@ -18,6 +18,10 @@ from gpt4roi.errors import UserError
 Sink = Callable[[int | Exception | None], None]
 
 
+# Below this nothing but the likeliest token has any probability.
+MIN_TEMPERATURE = 1e-4
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen: the likeliest (temperature 0), or drawn.
@@ -42,9 +46,10 @@ class Sampling:
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator | None) -> int:
     """The next token from float32[V]."""
-    if sampling.temperature == 0:
+    if sampling.temperature < MIN_TEMPERATURE:
         return int(logits.argmax())
-    probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    # The maximum goes first: divided by a small temperature, large logits would overflow.
+    probabilities = torch.softmax((logits.float() - logits.max()) / sampling.temperature, dim=-1)
     if sampling.top_p < 1:
         ordered, order = probabilities.sort(descending=True)
         # The token that crosses top_p still belongs to the nucleus.

@@ -1,9 +1,10 @@
 """From what a model wrote to the class it named: the one matching rule of `embedded_suite`, `regions` and `coco_classification`.
 
-Strict: the whole answer, lower-cased, without punctuation and a leading article, equals the class name.
+Strict: the whole answer, up to case, `_`, hyphens between words, quotes, the full stop and a leading article, equals the class name.
+This goes before every rule for sentences, for a class may be called "NO-Hardhat", "A+", "not ripe" or "unknown".
 
 With synonyms, in this order:
- 1. normalise: lower case, `_` and punctuation to spaces, region mentions removed.
+ 1. normalise: lower case, `_` and punctuation to spaces, region mentions removed; marks of all scripts and the signs of C++, C#, A- are kept.
  2. an answer that says it cannot know, or that negates ("this is not a dog"), names nothing.
  3. drop the frame in front ("this is", "it looks like", "I see", "region 1 shows", …) and leading articles.
  4. cut behind the noun phrase: at the first preposition, relative pronoun, conjunction or participle of FOLLOWERS
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -151,22 +153,35 @@ def coco_synonyms() -> dict[str, tuple[str, ...]]:
 
 
 def normalise(text: str) -> str:
-    """Lower case, words only, single spaces: `"This is a T_V!"` → `this is a t v`."""
-    text = re.sub(r"<region\s*\d+>", " ", text.lower())
-    return " ".join(re.sub(r"[^\w\s]|_", " ", text).split())
+    """Lower case, words only, single spaces: `"This is a T_V!"` → `this is a t v`.
+
+    Letters keep their marks (in Thai and Hindi these are vowels), composed as NFC does. `+`, `#` and a minus behind a short word are part of
+    it: C++ is not C#, and A- is not A.
+    """
+    text = unicodedata.normalize("NFC", re.sub(r"<region\s*\d+>", " ", text.lower()))
+    text = re.sub(r"\b(\w{1,2})-(?=\s|$)", "\\1\u2212", text)
+    return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" or c in "+#\u2212" else " " for c in text).split())
 
 
 def without_articles(words: Sequence[str]) -> list[str]:
+    """The words behind leading articles; a word alone stays, for a class may be called "A"."""
     words = list(words)
-    while words and words[0] in ARTICLES:
+    while len(words) > 1 and words[0] in ARTICLES:
         words = words[1:]
     return words
 
 
+def spelling(text: str) -> str:
+    """A name or a whole answer without what makes no difference: case, `_`, hyphens between words, quotes and a full stop around it."""
+    text = " ".join(re.sub(r"[_\s]+", " ", unicodedata.normalize("NFC", text)).casefold().split())
+    text = text.strip("\"'`“”‘’«»* ").rstrip(".!?,;: ")
+    return re.sub(r"(?<=\w)-(?=\w)", " ", text)
+
+
 def strict_match(answer: str, names: Iterable[str]) -> bool:
-    """The whole answer is one of the names, up to case, punctuation and a leading article."""
-    given = " ".join(without_articles(normalise(answer).split()))
-    return any(given == " ".join(without_articles(normalise(name).split())) for name in names)
+    """The whole answer is one of the names, up to `spelling` and a leading article. An empty answer is none."""
+    given = without_articles(spelling(answer).split())
+    return bool(given) and any(given == without_articles(spelling(name).split()) for name in names)
 
 
 def is_refusal(answer: str) -> bool:
@@ -176,7 +191,7 @@ def is_refusal(answer: str) -> bool:
 
 def noun_phrase(answer: str) -> str | None:
     """Steps 1 to 4 of the rule: the words that name the thing, or None for refusals, negations and empty answers."""
-    answer = re.sub(r"^\s*(?:yes|no|well|sure|okay)\b\s*[,.:!-]*", "", answer, flags=re.IGNORECASE)
+    answer = re.sub(r"^\s*(?:yes|no|well|sure|okay)\b(?:\s*[,.:!]+|\s+(?=(?:it|this|that|there|they)\b))", "", answer, flags=re.IGNORECASE)
     sentence = re.split(r"[.!?;,\n]", answer.strip(), maxsplit=1)[0]
     text = normalise(sentence) or normalise(answer)
     if not text or is_refusal(answer) or NEGATIONS.search(text):
@@ -232,14 +247,33 @@ class NameMatcher:
                 self._classes.setdefault(form, name)
             self._classes[tuple(normalise(name).split())] = name
         self._longest = max((len(form) for form in self._classes), default=0)
+        # Two classes that differ in case or hyphens alone are told apart by the letter, or not at all.
+        self._spelt: dict[str, str | None] = {}
+        for name in synonyms:
+            for form in {spelling(name), " ".join(without_articles(spelling(name).split()))}:
+                self._spelt[form] = name if self._spelt.get(form, name) == name else None
+        self._spelt |= {unicodedata.normalize("NFC", name).strip(): name for name in synonyms}
+
+    def exact(self, answer: str) -> str | None:
+        """The class whose name is the whole answer (`strict_match`), or None."""
+        given = unicodedata.normalize("NFC", answer).strip()
+        for form in (given, given.rstrip("."), spelling(answer), " ".join(without_articles(spelling(answer).split()))):
+            if form and (found := self._spelt.get(form)) is not None:
+                return found
+        return None
 
     def resolve(self, answer: str) -> str | None:
         """The class that the answer names, or None."""
+        whole = self.exact(answer)
+        if whole is not None:
+            return whole
         phrase = noun_phrase(answer)
         if phrase is None:
             return None
         words = phrase.split()
-        for length in range(min(self._longest, len(words)), 0, -1):
+        # "no hardhat" is no hardhat, unless a class is called so.
+        shortest = len(words) if words[0] in ("no", "non", "without") else 1
+        for length in range(min(self._longest, len(words)), shortest - 1, -1):
             found = self._classes.get(tuple(words[-length:]))
             if found is not None:
                 return found

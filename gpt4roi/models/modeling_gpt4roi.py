@@ -85,10 +85,13 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
         image, levels = vision_outputs if vision_outputs is not None else self.vision_tower(pixel_values)
         return ImageFeatures(self.multi_modal_projector(image), self.region_encoder.fuse_levels(levels))
 
-    def get_region_features(self, image: Tensor | ImageFeatures, boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
-        """Images (float[B, 3, H, W], or their `ImageFeatures`) and one float32[R_b, 4] per image to float[sum(R_b), D]."""
+    def get_region_features(self, image: Tensor | ImageFeatures, boxes_xyxy_norm: Sequence[Tensor], bins: Tensor | None = None) -> Tensor:
+        """Images (float[B, 3, H, W], or their `ImageFeatures`) and one float32[R_b, 4] per image to float[sum(R_b), D].
+
+        `bins`: float[sum(R_b), roi_size, roi_size], how much of each RoI bin the region's mask covers; None looks at whole boxes.
+        """
         features = image if isinstance(image, ImageFeatures) else self.get_image_features(image)
-        return self.region_encoder.pool_regions(features.maps, boxes_xyxy_norm)
+        return self.region_encoder.pool_regions(features.maps, boxes_xyxy_norm, bins)
 
     def embed(self, input_ids: Tensor, image_features: Tensor | None = None, region_features: Tensor | None = None) -> Tensor:
         """Text embeddings with features in their placeholders, in order of appearance over the flattened batch.

@@ -32,8 +32,13 @@ def coordinate_channels(feature_map: Tensor) -> Tensor:
     return grid.to(feature_map.dtype)[None].expand(batch, -1, -1, -1)
 
 
-def crop_regions(maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor], config: GPT4RoIRegionConfig) -> list[Tensor]:
+def crop_regions(
+    maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor], config: GPT4RoIRegionConfig, bins: Tensor | None = None
+) -> list[Tensor]:
     """RoIAlign of every box out of every level: float32[sum(R_b), C, roi_size, roi_size] each.
+
+    Args:
+      bins: float[sum(R_b), roi_size, roi_size], how much of each bin a region's mask covers; None for boxes alone, which cover all.
 
     Raises:
       ValueError: the number of box sets is not the number of images.
@@ -48,7 +53,8 @@ def crop_regions(maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor], conf
         size = torch.tensor([width, height, width, height], dtype=torch.float32, device=level_map.device)
         # Coordinates stay float32 whatever the weights are: half precision moves a corner by up to half a pixel.
         boxes = [b.to(device=level_map.device, dtype=torch.float32).reshape(-1, 4) * size for b in boxes_xyxy_norm]
-        crops.append(roi_align(level_map.float(), boxes, config.roi_size, 1.0, config.sampling_ratio, aligned=True))
+        crop = roi_align(level_map.float(), boxes, config.roi_size, 1.0, config.sampling_ratio, aligned=True)
+        crops.append(crop if bins is None else crop * bins[:, None].to(crop))
     return crops
 
 
@@ -145,19 +151,22 @@ class RegionEncoder(nn.Module):
             resized.append(torch.cat([own, coordinate_channels(own)], dim=1))
         return resized
 
-    def pool_regions(self, maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
+    def pool_regions(self, maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor], bins: Tensor | None = None) -> Tensor:
         """Crop every box out of every level and embed it.
 
         Args:
           maps: from `fuse_levels`.
           boxes_xyxy_norm: one float32[R_b, 4] per image, in [0, 1] of it; R_b may be 0. An empty or outside box is legal here:
             its features are what RoIAlign defines, refusing it is the processor's work.
+          bins: what masks cover of the bins, see `crop_regions`.
         Returns:
           float[sum(R_b), output_size], boxes in the order given.
         Raises:
           ValueError: the number of box sets is not the number of images.
         """
-        return self.embed_crops(crop_regions(maps, boxes_xyxy_norm, self.config), torch.cat([b.reshape(-1, 4) for b in boxes_xyxy_norm]))
+        return self.embed_crops(
+            crop_regions(maps, boxes_xyxy_norm, self.config, bins), torch.cat([b.reshape(-1, 4) for b in boxes_xyxy_norm])
+        )
 
     def embed_crops(self, crops: Sequence[Tensor], boxes_xyxy_norm: Tensor) -> Tensor:
         """From `crop_regions` of the maps and float[R, 4] on: float[R, output_size]."""

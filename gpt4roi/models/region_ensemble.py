@@ -66,10 +66,10 @@ class RegionEnsemble(nn.Module):
         resized = cast(RegionEncoder, self.members[0]).resize_levels(levels)
         return [torch.cat([level, torch.ones_like(level[:, :1])], dim=1) for level in resized]
 
-    def pool_regions(self, maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor]) -> Tensor:
+    def pool_regions(self, maps: Sequence[Tensor], boxes_xyxy_norm: Sequence[Tensor], bins: Tensor | None = None) -> Tensor:
         """As of `RegionEncoder`: float[sum(R_b), output_size]."""
         weight, bias = self._joint_convolution()
-        crops = torch.cat(crop_regions(maps, boxes_xyxy_norm, self.config), dim=1)
+        crops = torch.cat(crop_regions(maps, boxes_xyxy_norm, self.config, bins), dim=1)
         pooled = F.conv2d(crops.to(weight.dtype), weight, bias, padding=1).chunk(len(self.members), dim=1)
         boxes = torch.cat([b.reshape(-1, 4) for b in boxes_xyxy_norm])
         members = cast("Iterable[RegionEncoder]", self.members)

@@ -60,7 +60,7 @@ def build_job(request: ChatRequest, engine: Engine, images: ImageStore, settings
         image = images.load(conversation.image_url)
         regions = region_set(given, image.size_wh)
     turns = _with_meant_regions(conversation.turns, regions)
-    prompt = build_prompt(engine.processor, turns, image, {number: region.box_xyxy for number, region in regions.items()})
+    prompt = build_prompt(engine.processor, turns, image, regions)
     if len(prompt.input_ids) > settings.max_prompt_tokens:
         raise ApiError(400, f"the prompt has {len(prompt.input_ids)} tokens; at most {settings.max_prompt_tokens} are taken", "messages")
     stops = [request.stop] if isinstance(request.stop, str) else list(request.stop or [])

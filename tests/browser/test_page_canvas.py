@@ -151,5 +151,5 @@ def test_a_picture_pasted_and_one_from_the_camera(real_server: Server, open_tab:
     tab.page.click("[data-act=camera]")
     tab.page.click("[data-act=shoot]")
     expect(image).to_have_attribute("alt", "The picture camera.png")
-    assert tab.conversation()["image_size_wh"][0] > 120
+    assert tab.conversation()["width"] > 120
     tab.shot(artifacts / "camera.png")

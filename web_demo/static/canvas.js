@@ -47,16 +47,16 @@ function restore(from, to) {
 }
 
 function commit() {
-  send();
+  share();
   render();
 }
 
-function send() { props.value = {regions: copy(), selected}; }
+function share() { props.value = {regions: copy(), selected}; }
 
 function say(text) { $('.note').textContent = text || ''; }
 
 function select(number, focus) {
-  if (selected !== number) { selected = number; send(); }
+  if (selected !== number) { selected = number; share(); }
   render();
   if (focus && number !== null) layer.querySelector(`[data-number="${number}"]`)?.focus({preventScroll: true});
 }

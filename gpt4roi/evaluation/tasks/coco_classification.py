@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from gpt4roi.evaluation.average_precision import AveragePrecision, make_coco
-from gpt4roi.evaluation.class_names import NameMatcher, strict_match, with_coco_synonyms
+from gpt4roi.evaluation.class_names import NameMatcher, with_coco_synonyms
 from gpt4roi.evaluation.items import EvaluationError, Figure, Item, mean_figure
 from gpt4roi.evaluation.task import Task, box_of_xywh, image_path, scores_of
 
@@ -72,7 +72,7 @@ class CocoClassification(Task):
             return {"class": name, "strict": name == item.references[0], "ranked": ranked}
         if not isinstance(output, str):
             return None
-        strict = strict_match(output, item.references)
+        strict = self._matcher.exact(output) == item.references[0]
         named = item.references[0] if strict else self._matcher.resolve(output)
         return None if named is None else {"class": named, "strict": strict}
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.evaluation.class_names import NameMatcher, strict_match, with_coco_synonyms
+from gpt4roi.evaluation.class_names import NameMatcher, with_coco_synonyms
 from gpt4roi.evaluation.items import EvaluationError, Figure, Item, balanced_figure, mean_figure
 from gpt4roi.evaluation.plots import calibration_image, confusion_image, expected_calibration_error
 from gpt4roi.evaluation.task import Task, as_box, image_path, scores_of
@@ -74,8 +74,8 @@ class Regions(Task):
             return {"label": item.candidates[best], "confidence": weights[best] / sum(weights)}
         if not isinstance(output, str):
             return None
-        strict = strict_match(output, item.references)
-        label = item.references[0] if strict else self._matcher.resolve(output)
+        label = self._matcher.resolve(output)
+        strict = label is not None and self._matcher.exact(output) == label
         return None if label is None else {"label": label, "strict": strict}
 
     def score(self, item: Item, parsed: Any | None) -> float:

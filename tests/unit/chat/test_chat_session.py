@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from gpt4roi import masks
 from gpt4roi.chat import RegionChat
 from gpt4roi.conversation import Turn
 from gpt4roi.data.check import check_file
@@ -177,7 +178,7 @@ def fresh(chat, image):
 
 
 def same(one, other):
-    return (one.input_ids, one.region_boxes, one.image.key) == (other.input_ids, other.region_boxes, other.image.key)
+    return (one.input_ids, one.regions, one.image.key) == (other.input_ids, other.regions, other.image.key)
 
 
 def test_a_moved_region_is_seen_anew(chat, image):
@@ -222,6 +223,27 @@ def test_other_spellings_of_a_region(chat):
     chat.add_region((1, 1, 20, 20))
     for question in ("What is <Region1>?", "What is <region 1>?", "What is region 1?", "What is box 1?", "What is #1?"):
         assert chat.prompt_of(question) == chat.prompt_of("What is <region1>?")
+
+
+def test_a_mask_is_looked_at_and_a_mask_of_ones_is_its_box(chat):
+    half = np.zeros((60, 80), dtype=bool)
+    half[10:30, 20:40] = True
+    chat.add_region((20, 10, 60, 30))
+    box = chat.ask("Look at <region1>", 16)
+    chat.undo()
+    chat.move_region(1, (20, 10, 60, 30), mask=masks.encode(half))
+    masked = chat.ask("Look at <region1>", 16)
+    assert masked.timings.regions_encoded == 1 and masked.text != box.text
+    chat.undo()
+    half[10:30, 20:60] = True
+    chat.move_region(1, (20, 10, 60, 30), mask=masks.encode(half))
+    assert chat.ask("Look at <region1>", 16).text == box.text
+
+
+def test_points_of_a_model_without_a_mask_head(chat):
+    with pytest.raises(ValueError, match="no mask head"):
+        chat.add_region(points=[(10, 10)])
+    assert list(chat.regions) == []
 
 
 def test_a_corrected_answer_is_what_counts(chat):

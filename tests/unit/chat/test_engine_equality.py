@@ -12,10 +12,11 @@ import torch
 
 from gpt4roi.chat import RegionChat
 from gpt4roi.conversation import Turn
-from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLongError, Sampling, build_prompt, prepare_image
+from gpt4roi.engine import Engine, EngineBusyError, EngineSettings, PromptTooLongError, Sampling, build_prompt, generation, prepare_image
 from gpt4roi.engine.cuda_decoder import CudaDecoder
 from gpt4roi.engine.decoder import TransformersDecoder
 from gpt4roi.engine.onnx_decoder import OnnxDecoder
+from gpt4roi.regions import Region, RegionSet
 
 NO_CACHE = {"image_bytes": 0, "region_bytes": 0, "prefix_bytes": 0}
 
@@ -83,7 +84,12 @@ def test_lean_float32_is_the_model_itself(tiny):
     boxes = [(1, 1, 30, 30), (20, 20, 70, 55)]
     batch = processor(pixels, question, boxes, add_generation_prompt=True)
     expected = model.generate(**batch, max_new_tokens=24, do_sample=False, eos_token_id=processor.tokenizer.eos_token_id)
-    prompt = build_prompt(processor, [Turn("user", question)], prepare_image(pixels, processor), dict(enumerate(boxes, 1)))
+    prompt = build_prompt(
+        processor,
+        [Turn("user", question)],
+        prepare_image(pixels, processor),
+        RegionSet.from_records([{"box_xyxy": list(box)} for box in boxes], (80, 60)),
+    )
     assert prompt.input_ids == batch["input_ids"][0].tolist()
     for precision in ("float32", "transformers"):
         engine = Engine(model, processor, EngineSettings(precision=precision))
@@ -157,7 +163,8 @@ def test_batched_answers_are_those_given_alone(tiny, precision):
     image = prepare_image(pixels, processor)
     rng = random.Random(5)
     prompts = [
-        build_prompt(processor, [Turn("user", f"{'Say more. ' * i}What is <region1>?")], image, {1: random_box(rng)}) for i in range(6)
+        build_prompt(processor, [Turn("user", f"{'Say more. ' * i}What is <region1>?")], image, {1: Region(1, random_box(rng))})
+        for i in range(6)
     ]
     alone = Engine(model, processor, EngineSettings(precision=precision, max_active=1, **NO_CACHE))
     expected = [list(alone.submit(prompt, Sampling(20))) for prompt in prompts]
@@ -281,3 +288,29 @@ def test_many_threads_share_one_engine(tiny):
         talk(index, alone)
     assert together == alone
     assert len(set(together.values())) == 6
+
+
+def test_an_error_in_one_answer_leaves_the_others_alone(tiny, monkeypatch):
+    model, processor = tiny
+    prompt = build_prompt(processor, [Turn("user", "Hello")])
+    alone = list(Engine(model, processor, EngineSettings(precision="float32")).submit(prompt, Sampling(30)))
+    engine = Engine(model, processor, EngineSettings(precision="float32"))
+    choose = generation.choose
+
+    def failing(logits, sampling, generator):
+        if sampling.seed == 13 and generator is not None:
+            raise RuntimeError("probability tensor contains inf")
+        return choose(logits, sampling, generator)
+
+    monkeypatch.setattr("gpt4roi.engine.engine.choose", failing)
+    victims = [engine.submit(prompt, Sampling(30)) for _ in range(3)]
+    attacker = engine.submit(prompt, Sampling(30, temperature=1.0, seed=13))
+    with pytest.raises(RuntimeError, match="inf"):
+        list(attacker)
+    assert [list(victim) for victim in victims] == [alone] * 3
+
+
+@pytest.mark.parametrize("temperature", [8e-38, 1e-45, 1e-5, 2.0])
+def test_no_temperature_overflows(temperature):
+    logits = torch.tensor([100.0, 30.0, -50.0])
+    assert generation.choose(logits, Sampling(1, temperature=temperature, seed=0), torch.Generator().manual_seed(0)) == 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import pytest
 
-from gpt4roi.evaluation.class_names import NameMatcher, coco_synonyms, is_refusal, noun_phrase, strict_match, with_coco_synonyms
+from gpt4roi.evaluation.class_names import NameMatcher, coco_synonyms, is_refusal, noun_phrase, spelling, strict_match, with_coco_synonyms
 from gpt4roi.evaluation.items import Item
 from gpt4roi.evaluation.prediction_boxes import predicted_boxes
 from gpt4roi.evaluation.short_answers import colours_in, relation_matches, yes_or_no
@@ -198,3 +199,51 @@ def test_choices(output: Any, choice: int | None) -> None:
 def test_boxes_of_predictions(output: Any, box: tuple[float, ...] | None) -> None:
     boxes = predicted_boxes(Item(id="1", question="", image_size_wh=(200, 100)), output)
     assert (boxes[0] if boxes else None) == (pytest.approx(box) if box else None)
+
+
+LISTS = {
+    "opposites": ["Hardhat", "NO-Hardhat", "Mask", "NO-Mask", "Safety Vest", "NO-Safety Vest", "Person"],
+    "masks": ["with_mask", "without_mask", "mask_weared_incorrect"],
+    "ripeness": ["ripe", "not ripe", "over-ripe"],
+    "grades": ["A", "A+", "A-", "B", "B+", "B-", "C", "C#", "C++"],
+    "verdicts": ["ok", "ng", "yes", "no", "unknown", "none", "this", "one", "the"],
+    "thai": ["ม้า", "ม่า", "มา", "แมว"],
+    "hindi": ["बिल", "बुल", "बल"],
+    "accents": ["café", "cafe", "naïve"],
+    "case": ["Helmet", "helmet", "HELMET"],
+    "parts": ["dog", "hot dog", "dog house", "bus", "red bus"],
+    "numbers": ["1", "10", "100", "1.5", "15"],
+}
+
+
+@pytest.mark.parametrize("names", LISTS.values(), ids=LISTS)
+def test_an_answer_that_is_a_class_name_means_that_class_and_no_other(names: list[str]) -> None:
+    """The oracle is right everywhere; every OTHER class, in NFC and NFD, is wrong; an empty answer is nothing."""
+    matcher = NameMatcher(dict.fromkeys(names, ()))
+    for name in names:
+        for answer in (name, f" {name}\n", unicodedata.normalize("NFD", name)):
+            assert matcher.resolve(answer) == name
+        for other in names:
+            if other != name and spelling(other) != spelling(name):
+                assert not strict_match(other, [name])
+    for nothing in ("", " ", ".", "?!"):
+        assert matcher.resolve(nothing) is None and not any(strict_match(nothing, [name]) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        ("no hardhat", None),
+        ("This is no hardhat.", None),
+        ("No, a hardhat.", "Hardhat"),
+        ("No it is a hardhat", "Hardhat"),
+        ("Without a hardhat", None),
+        ("A person wearing a hardhat", "Person"),
+    ],
+)
+def test_a_negated_name_is_not_the_name(answer: str, name: str | None) -> None:
+    assert NameMatcher({"Hardhat": (), "Person": ()}).resolve(answer) == name
+
+
+def test_a_negated_class_in_a_sentence() -> None:
+    assert NameMatcher({"Hardhat": (), "NO-Hardhat": ()}).resolve("This is a NO-Hardhat.") == "NO-Hardhat"
