@@ -10,7 +10,14 @@ EXTRAS = {
     "train": ["peft>=0.17", "tensorboard>=2.15", "matplotlib>=3.8"],
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["pycocoevalcap>=1.2", "matplotlib>=3.8", "scipy>=1.11"],
-    "serve": ["fastapi>=0.115", "fastapi-offline>=1.7", "uvicorn>=0.30", "prometheus-client>=0.20", "python-multipart>=0.0.9"],
+    "serve": [
+        "fastapi>=0.115",
+        "fastapi-offline>=1.7",
+        "uvicorn>=0.30",
+        "prometheus-client>=0.20",
+        "llguidance>=1.0",
+        "python-multipart>=0.0.9",
+    ],
     "heic": ["pillow-heif>=0.16"],
     "quantize": ["bitsandbytes>=0.50"],
     "test": [

@@ -283,12 +283,17 @@ class Engine:
         generation, timings = one.generation, one.generation.timings
         if self._placeholder_ids:
             logits[self._placeholder_ids] = -torch.inf
+        constraint = generation.sampling.constraint
+        if constraint is not None:
+            constraint.restrict(logits)
         token = choose(logits.cpu(), generation.sampling, one.generator)
         if "first_token_s" not in timings:
             timings["first_token_s"] = time.perf_counter() - generation.submitted_at
         if token in self.end_ids:
             self._finish(one, "stop")
             return
+        if constraint is not None:
+            constraint.accept(token)
         one.last_token = token
         one.new_tokens += 1
         timings["new_tokens"] = one.new_tokens

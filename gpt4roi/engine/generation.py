@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpt4roi.engine.constraint import Constraint
 from gpt4roi.engine.prompt import Prompt
 from gpt4roi.errors import UserError
 
@@ -27,13 +28,14 @@ class Sampling:
     """How the next token is chosen: the likeliest (temperature 0), or drawn.
 
     temperature: divides the logits. top_p: draw from the likeliest tokens that hold this much probability. seed: of this answer's own
-    generator; None draws one.
+    generator; None draws one. constraint: the form that this answer must have.
     """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

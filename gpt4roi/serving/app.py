@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from gpt4roi import __version__
 from gpt4roi.engine import Engine, EngineBusyError, EngineClosedError, PromptTooLongError
+from gpt4roi.engine.constraint import JsonForms
 from gpt4roi.errors import UserError
 from gpt4roi.serving.errors import ApiError
 from gpt4roi.serving.guards import Guard
@@ -41,6 +42,7 @@ ONLY_PATHS = "this server answers POST /v1/chat/completions and GET /v1/models"
 def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
     """The API on one engine."""
     images = ImageStore(engine.processor, settings)
+    forms = JsonForms(engine.processor.tokenizer, engine.end_ids)
     bodies = Bodies(settings)
     workers = ImageWorkers()
     metrics = Metrics(engine)
@@ -129,9 +131,9 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
             del body
             try:
                 if has_image(wanted):
-                    work = workers.run(lambda: build_job(wanted, engine, images, settings))
+                    work = workers.run(lambda: build_job(wanted, engine, images, forms, settings))
                     return wanted, await while_connected(request, work, settings.timeout_s)
-                return wanted, await run_in_threadpool(build_job, wanted, engine, images, settings)
+                return wanted, await run_in_threadpool(build_job, wanted, engine, images, forms, settings)
             except UserError as error:
                 raise ApiError(400, str(error)) from error
 

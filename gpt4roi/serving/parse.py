@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gpt4roi.conversation import Turn, mentioned_numbers
 from gpt4roi.engine import Engine, Prompt, Sampling, build_prompt
+from gpt4roi.engine.constraint import Constraint, JsonForms
 from gpt4roi.meaning import meant, spell_mentions
 from gpt4roi.regions import RegionSet
 from gpt4roi.serving.errors import ApiError
@@ -39,7 +40,7 @@ class Conversation:
     given: list[RegionFields]
 
 
-def build_job(request: ChatRequest, engine: Engine, images: ImageStore, settings: ServerSettings) -> Job:
+def build_job(request: ChatRequest, engine: Engine, images: ImageStore, forms: JsonForms, settings: ServerSettings) -> Job:
     """Check everything and render the prompt; blocking, for a worker thread.
 
     Raises:
@@ -69,8 +70,27 @@ def build_job(request: ChatRequest, engine: Engine, images: ImageStore, settings
         temperature=request.temperature or 0.0,
         top_p=request.top_p or 1.0,
         seed=request.seed,
+        constraint=_constraint(request, forms),
     )
     return Job(prompt, sampling, frozenset(regions), [*engine.stop_strings, *filter(None, stops)], turns[-1].content)
+
+
+def _constraint(request: ChatRequest, forms: JsonForms) -> Constraint | None:
+    """What `response_format` asks of the answer's form."""
+    wanted = request.response_format or {"type": "text"}
+    match wanted.get("type"):
+        case "text":
+            return None
+        case "json_object":
+            return forms.constraint({"type": "object"})
+        case "json_schema":
+            described = wanted.get("json_schema")
+            schema = described.get("schema") if isinstance(described, dict) else None
+            if not isinstance(schema, dict):
+                raise ApiError(400, 'response_format needs "json_schema": {"schema": {…}}', "response_format")
+            return forms.constraint(schema)
+        case other:
+            raise ApiError(400, f"response_format is text, json_object or json_schema; got '{str(other)[:40]}'", "response_format")
 
 
 def has_image(request: ChatRequest) -> bool:
