@@ -62,8 +62,10 @@ def read_file(path: str | Path) -> bytes:
                 f"'{path}' has {file.stat().st_size / 1e6:.0f} MB; at most {MAX_FILE_BYTES / 1e6:.0f} MB are taken, save it smaller"
             )
         return file.read_bytes()
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:
-        raise ImageError(f"'{str(path)[:200]!r}' cannot be read ({error}); check the path") from error
+        raise ImageError(f"{str(path)[:200]!r} cannot be read ({error}); check the path") from error
 
 
 def open_file(data: bytes, name: str, max_pixels: int) -> Image.Image:
