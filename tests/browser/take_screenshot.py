@@ -15,14 +15,14 @@ from playwright.sync_api import expect, sync_playwright
 from tests.browser.conftest import ARGUMENTS, ARTIFACTS, SYSTEM_BROWSERS, start_server
 from tests.browser.page_driver import PageDriver
 
-QUESTIONS = ("What is <region1>?", "And what is <region2>?", "Is <region2> larger than <region1>?")
+QUESTIONS = ("What animal is <region1>?", "Is <region1> a dog?", "Is <region2> larger than <region1>?")
 MAX_BYTES = 400_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Take the README's screenshot of the page.")
     parser.add_argument("--output", type=Path, default=Path("web_demo/screenshot.png"))
-    parser.add_argument("--example", default="coffee")
+    parser.add_argument("--example", default="cat")
     args = parser.parse_args()
     ARTIFACTS.mkdir(exist_ok=True)
     server = start_server("web_demo.app", port_option=("--port",))
