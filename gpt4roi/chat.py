@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from gpt4roi.engine import Engine, EngineSettings, Generation, PreparedImage, Pr
 from gpt4roi.engine.events import Answer, Event, Failed, Finished, FinishReason, Text, Timings
 from gpt4roi.images import ImageError, ImageLike
 from gpt4roi.masks import Rle
-from gpt4roi.meaning import meant
+from gpt4roi.meaning import color_question, meant
+from gpt4roi.measured import measured_answer
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
-from gpt4roi.models.mask_head import mask_head_of
+from gpt4roi.models.mask_head import has_mask_head, mask_head_of
 from gpt4roi.models.point_masks import mask_at_points
 from gpt4roi.regions import RegionSet
 
@@ -374,9 +376,31 @@ class RegionChat:
         self._refuse_while_answering()
         sampling = Sampling(max_new_tokens)
         asked, numbers = self._meant(history, text)
-        prompt = self._prompt(history, asked, numbers)
+        measured = self._measured(asked, numbers)
+        prompt = None if measured is not None else self._prompt(history, asked, numbers)
         places = {number: place for number in numbers if (place := self._place(number)) is not None}
-        return self._answer(history, Exchange(text.strip(), asked, numbers, Answer(""), places), prompt, sampling)
+        exchange = Exchange(text.strip(), asked, numbers, Answer(""), places)
+        if prompt is None:
+            return self._say(history, exchange, str(measured))
+        return self._answer(history, exchange, prompt, sampling)
+
+    def _measured(self, asked: str, numbers: tuple[int, ...]) -> str | None:
+        """What pixels tell better than a language model, for models that have a mask head."""
+        head = mask_head_of(self.model) if has_mask_head(self.model) else None
+        if head is None or self._image is None or not numbers or color_question(asked) is None:
+            return None
+        regions = [self._regions[number] for number in numbers]
+        return measured_answer(asked, regions, self._image, self.processor, head, self.engine.levels(self._image))
+
+    def _say(self, history: list[Exchange], exchange: Exchange, text: str) -> Iterator[Event]:
+        """An answer that is known already, as events."""
+        start = time.perf_counter()
+        yield Text(text)
+        timings = Timings(first_token_s=time.perf_counter() - start, total_s=time.perf_counter() - start)
+        with self._lock:
+            self.last_answer = Answer(text, timings=timings)
+            self._exchanges = [*history, replace(exchange, answer=self.last_answer)]
+        yield Finished("stop", timings)
 
     def _answer(self, history: list[Exchange], exchange: Exchange, prompt: Prompt, sampling: Sampling) -> Iterator[Event]:
         with self._lock:

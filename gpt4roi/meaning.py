@@ -105,3 +105,19 @@ def _named(text: str, mention: str) -> str:
         return f"{mention}: {text}"
     inside = re.match(r"(?:in|inside|at|within)\b", pointing[0], re.IGNORECASE)
     return text[: pointing.start()] + (f"{inside[0]} {mention}" if inside else mention) + text[pointing.end() :]
+
+
+_COLOR_NAMES = "black|white|gr[ae]y|red|orange|yellow|green|blue|purple|pink|brown"
+_ASKS_COLOR = re.compile(r"\bcolou?rs?\b|\bfarben?\b|\bcouleurs?\b|颜色", re.IGNORECASE)
+_IS_COLOR = re.compile(
+    rf"^\W*(?:<region\d+>\W+)?(?:is|are)\b.*?\b(?:{_COLOR_NAMES})(?:\s*(?:,|or)\s*(?:{_COLOR_NAMES}))*\W*$", re.IGNORECASE
+)
+
+
+def color_question(text: str) -> tuple[str, ...] | None:
+    """Which colours a question about a region offers: () for "what color is …", ("red",) for "is it red?"; None for other questions."""
+    offered = _IS_COLOR.match(text)
+    if offered is not None:
+        found = re.findall(rf"\b(?:{_COLOR_NAMES})\b", text[text.lower().find(offered[0].lower()) :].lower())
+        return tuple(dict.fromkeys("gray" if name == "grey" else name for name in found))
+    return () if _ASKS_COLOR.search(text) else None

@@ -16,7 +16,7 @@ from gpt4roi.evaluation.task import Task
 CASES_PER_PAGE = 30
 MAX_CASES = 120
 IMAGE_SIDE = 420
-COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46c2c2", "#f032e6", "#9a6324", "#808000", "#000075")
+COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46c2c2", "#f032e6", "#9a6324", "#808000", "#000075")
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1b1b1b; }
 table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
@@ -153,10 +153,10 @@ def _image(item: Item, parsed: Any, folder: Path) -> str | None:
     small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(small)
     font = ImageFont.load_default(13)
-    boxes = [(str(index + 1), box, COLOURS[index % len(COLOURS)], 3) for index, box in enumerate(item.boxes_xyxy)]
+    boxes = [(str(index + 1), box, COLORS[index % len(COLORS)], 3) for index, box in enumerate(item.boxes_xyxy)]
     if item.wants == "boxes":
-        boxes = [("reference", item.extra["box"], COLOURS[1], 3)] if item.extra["box"] else []
-        boxes += [("prediction", tuple(box), COLOURS[0], 1) for box in parsed or []]
+        boxes = [("reference", item.extra["box"], COLORS[1], 3)] if item.extra["box"] else []
+        boxes += [("prediction", tuple(box), COLORS[0], 1) for box in parsed or []]
     for name, box, colour, width in boxes:
         x0, y0, x1, y1 = (value * scale for value in box)
         draw.rectangle((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), outline=colour, width=width)

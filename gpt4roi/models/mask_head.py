@@ -156,10 +156,14 @@ def mask_head_of(model: GPT4RoIForConditionalGeneration) -> MaskHead:
     Raises:
       MaskError: the model has another tower.
     """
-    head = _shipped_head()
-    if model.vision_tower.level_channels != [width for channels in head.scales for width in channels]:
+    if not has_mask_head(model):
         raise MaskError("this model's vision tower has no mask head, so points cannot become an outline; draw a box, or give a mask")
-    return head
+    return _shipped_head()
+
+
+def has_mask_head(model: GPT4RoIForConditionalGeneration) -> bool:
+    """Whether the shipped head reads this model's levels."""
+    return model.vision_tower.level_channels == [width for channels in _shipped_head().scales for width in channels]
 
 
 @cache

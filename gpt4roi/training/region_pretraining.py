@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gpt4roi.data.colours import COLOURS
+from gpt4roi.colors import COLORS
 from gpt4roi.errors import UserError
 from gpt4roi.models import GPT4RoIConfig
 from gpt4roi.models.embedded import base_language_model, base_tokenizer, embedded_config
@@ -103,7 +103,7 @@ def word_targets(labels: list[str], tokenizer: Any, table: Tensor) -> WordTarget
     def mean_of(word: str) -> Tensor:
         return table[tokenizer(f" {word}", add_special_tokens=False)["input_ids"]].mean(0)
 
-    names, colours = torch.stack([mean_of(label) for label in labels]), torch.stack([mean_of(colour) for colour in COLOURS])
+    names, colours = torch.stack([mean_of(label) for label in labels]), torch.stack([mean_of(colour) for colour in COLORS])
     places = torch.stack([mean_of(high) - mean_of(low) for low, high in (("left", "right"), ("top", "bottom"), ("small", "large"))])
     common = table.mean(0)
     return WordTargets(
@@ -145,7 +145,7 @@ class RegionPretrainingModel(nn.Module):
         self.multi_modal_projector = nn.Linear(self.vision_tower.feature_size, width)
         self.words = words
         count = len(words.names)
-        self.class_head, self.colour_head = nn.Linear(width, count), nn.Linear(width, len(COLOURS))
+        self.class_head, self.colour_head = nn.Linear(width, count), nn.Linear(width, len(COLORS))
         self.presence_head = nn.Linear(width, count)
 
     @property

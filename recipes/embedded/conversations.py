@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gpt4roi.data.colours import COLOURS
+from gpt4roi.colors import COLORS
 from recipes.embedded.phrasings import ASK, CANNOT_READ, CLOSERS, OPENERS, PATTERNS, REFUSALS
 
 MASS = frozenset(
@@ -48,8 +48,8 @@ def colour_words(shares: Sequence[float]) -> str:
     """`Mostly brown and some black.`: the largest colour, and the second when it covers 15 %."""
     order = sorted(range(len(shares)), key=lambda index: -shares[index])
     first, second = order[0], order[1]
-    tail = f" and some {COLOURS[second]}" if shares[second] >= 0.15 else ""
-    return f"Mostly {COLOURS[first]}{tail}."
+    tail = f" and some {COLORS[second]}" if shares[second] >= 0.15 else ""
+    return f"Mostly {COLORS[first]}{tail}."
 
 
 class Writer:
@@ -226,7 +226,7 @@ class Writer:
     def describe(self) -> None:
         index = self.rng.randrange(len(self.regions))
         shares = self.regions[index]["colours"]
-        colour = COLOURS[max(range(len(shares)), key=lambda i: shares[i])]
+        colour = COLORS[max(range(len(shares)), key=lambda i: shares[i])]
         size = self.area(index)
         amount = "most" if size > 0.5 else "a large part" if size > 0.15 else "a small part"
         place = self.place_words(index)

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt4roi.boxes import xywh_to_xyxy
-from gpt4roi.data.colours import COLOURS, colour_fractions
+from gpt4roi.colors import COLORS, color_fractions
 from gpt4roi.images import open_image
 
 SETS = ("coco_small", "caltech101", "groceries", "tiny300", "indoor")
@@ -63,7 +63,7 @@ def read_set(root: Path, name: str, split: str) -> list[dict[str, Any]]:
             if box[2] - box[0] < 1 or box[3] - box[1] < 1:
                 continue
             label = names[annotation["category_id"]]
-            colours = colour_fractions(rgb, (box[0], box[1], box[2], box[3]))
+            colours = color_fractions(rgb, (box[0], box[1], box[2], box[3]))
             regions.append(
                 {"box_xyxy": box, "label": RENAMED.get(label, label), "colours": [round(share, 3) for share in colours.tolist()]}
             )
@@ -88,7 +88,7 @@ def main() -> None:
         with open(args.output_dir / f"{split}.jsonl", "w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
         regions = [region for record in records for region in record["regions"]]
-        dominant = Counter(COLOURS[int(np.argmax(region["colours"]))] for region in regions)
+        dominant = Counter(COLORS[int(np.argmax(region["colours"]))] for region in regions)
         print(
             f"{split}: {len(records)} pictures, {len(regions)} regions, {len({r['label'] for r in regions})} labels; colours {dict(dominant.most_common())}"
         )

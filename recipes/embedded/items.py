@@ -16,7 +16,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.data.colours import COLOURS
+from gpt4roi.colors import COLORS
 from recipes.embedded.conversations import CONFUSABLE, with_article
 from recipes.embedded.phrasings import ASK
 
@@ -172,7 +172,7 @@ class ItemWriter:
         for record, i in self.rng.sample(boxes, min(count, len(boxes))):
             shares = record["regions"][i]["colours"]
             order = sorted(range(len(shares)), key=lambda index: -shares[index])
-            self.both(record, [i], "colour", "colour", [COLOURS[order[0]], COLOURS[order[1]]], [f"colour_{record['source']}"])
+            self.both(record, [i], "colour", "colour", [COLORS[order[0]], COLORS[order[1]]], [f"colour_{record['source']}"])
 
     def refusals(self, count: int) -> None:
         boxes = [(record, i) for record in self.records for i in range(len(record["regions"]))]

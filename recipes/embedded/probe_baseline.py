@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 from tqdm import tqdm
 
-from gpt4roi.data.colours import COLOURS
+from gpt4roi.colors import COLORS
 from gpt4roi.images import open_image
 from gpt4roi.models.loading import load_model
 from recipes.embedded.conversations import with_article
@@ -82,11 +82,11 @@ def main() -> None:
     mean, deviation = x.mean(0), x.std(0) + 1e-5
     x = (x - mean) / deviation
     names = fit_probe(x, torch.tensor([labels.index(region["label"]) for _, region in regions]), len(labels))
-    colours = fit_probe(x, torch.tensor([max(range(11), key=region["colours"].__getitem__) for _, region in regions]), len(COLOURS))
+    colours = fit_probe(x, torch.tensor([max(range(11), key=region["colours"].__getitem__) for _, region in regions]), len(COLORS))
     with open(args.output, "w", encoding="utf-8") as file, torch.inference_mode():
         for item in items:
             row = (features[item["image"], tuple(item["regions"][0]["box_xyxy"])] - mean) / deviation
-            name, colour = labels[int(names(row).argmax())], COLOURS[int(colours(row).argmax())]
+            name, colour = labels[int(names(row).argmax())], COLORS[int(colours(row).argmax())]
             output = {"name": name, "colour": colour}.get(item["kind"], "")
             if item["kind"] == "yes_no":
                 output = "yes" if with_article(name) in item["question"] else "no"

@@ -105,7 +105,7 @@ def test_a_conversation_with_the_embedded_model(
     tab.page.locator('#canvas .chip[data-number="2"] .insert').click()
     expect(tab.question).to_have_value("<region2> ")
     watch_stream(tab)
-    tab.question.fill("What colour is <region1>?")
+    tab.question.fill("What is <region1>?")
     tab.question.press("Enter")
     # The answer streams: some of it is on the page before it is complete.
     first = first_words(tab)

@@ -19,7 +19,7 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
+COLORS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
 
 
 def save_tiny_model(folder: Path, seed: int = 0) -> Path:
@@ -57,10 +57,10 @@ def write_data(folder: Path, count: int = 12, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for index in range(count):
-        name = list(COLOURS)[index % len(COLOURS)]
+        name = list(COLORS)[index % len(COLORS)]
         x, y = (int(v) for v in rng.integers(0, 20, 2))
         pixels = np.full((32, 40, 3), 128, dtype=np.uint8)
-        pixels[y : y + 10, x : x + 12] = COLOURS[name]
+        pixels[y : y + 10, x : x + 12] = COLORS[name]
         Image.fromarray(pixels).save(folder / f"{index}.png")
         record: dict[str, Any] = {"image": f"{index}.png", "regions": [{"box_xyxy": [x, y, x + 12, y + 10], "label": name}]}
         question, answer = "Colour of <region1>?", name

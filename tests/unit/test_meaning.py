@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpt4roi.meaning import is_small_talk, meant, speaks_of_image, spell_mentions
+from gpt4roi.meaning import color_question, is_small_talk, meant, speaks_of_image, spell_mentions
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,21 @@ def test_and_this_one_repeats_the_question_about_another_region() -> None:
 
 def test_a_selected_region_that_is_gone_is_not_meant() -> None:
     assert meant("What is this?", [2], selected=1).numbers == (2,)
+
+
+@pytest.mark.parametrize(
+    ("question", "offered"),
+    [
+        ("What color is <region1>?", ()),
+        ("<region1>: colour?", ()),
+        ("Welche Farbe hat <region1>?", ()),
+        ("Is <region1> red?", ("red",)),
+        ("<region1>: is the dog in front black or white?", ("black", "white")),
+        ("are they grey", ("gray",)),
+        ("Is <region1> a black cat?", None),
+        ("What is <region1>?", None),
+        ("Is the red car left of <region1>?", None),
+    ],
+)
+def test_questions_about_colour(question: str, offered: tuple[str, ...] | None) -> None:
+    assert color_question(question) == offered

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpt4roi.data.colours import COLOURS
+from gpt4roi.colors import COLORS
 from recipes.embedded.conversations import Writer, colour_words, conversation, drawn_by_hand, with_article
 from recipes.embedded.phrasings import ASK
 
@@ -14,7 +14,7 @@ LABELS = ("dog", "cat", "apple", "rice", "person")
 
 
 def colours(**shares: float) -> list[float]:
-    return [shares.get(name, 0.0) for name in COLOURS]
+    return [shares.get(name, 0.0) for name in COLORS]
 
 
 def record(count: int = 3) -> dict[str, Any]:
