@@ -119,7 +119,7 @@ class CropTable:
 
 def cut_crops(model: Cropper, data: LabelledRegions, views: int, workers: int) -> CropTable:
     """Run the frozen tower once over `views` augmented passes of the images."""
-    columns: dict[str, list[Tensor]] = {name: [] for name in ("crops", "boxes", "labels", "colours", "owners", "pictures", "present")}
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("crops", "boxes", "labels", "colours", "owners", "images", "present")}
     augmented = data.crop_min
     for view in range(views):
         # The first view is the image as it is, which is what the model will be asked about.
@@ -128,7 +128,7 @@ def cut_crops(model: Cropper, data: LabelledRegions, views: int, workers: int) -
         position = 0
         for batch in tqdm(loader, desc=f"view {view + 1} of {views}", unit="batch", mininterval=10):
             crops, images = model.crop(batch["pixels"], batch["boxes"])
-            for name, value in (("crops", crops), ("boxes", torch.cat(batch["boxes"])), ("pictures", images)):
+            for name, value in (("crops", crops), ("boxes", torch.cat(batch["boxes"])), ("images", images)):
                 columns[name].append(value)
             for name in ("labels", "colours", "present"):
                 columns[name].append(batch[name])

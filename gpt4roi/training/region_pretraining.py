@@ -252,8 +252,29 @@ def load_towers(model: RegionPretrainingModel, checkpoints: list[str]) -> None:
             )
 
 
+def describe(args: RegionPretrainingArguments, labels: list[str]) -> int:
+    """What a dry run tells: the data, and the steps that it would make. Nothing is read but the label files, nothing is written."""
+    for name, file in (("train", args.train), ("dev", args.dev)):
+        records = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
+        boxes = sum(len(record["regions"]) for record in records)
+        print(f"{name}: {len(records)} images, {boxes} boxes")
+        if name == "train":
+            steps = max(1, int(args.views * boxes // args.batch_size * args.epochs))
+    print(
+        f"{len(labels)} names; at most {steps} steps of {args.batch_size} boxes, and {args.folds} further fits of the folds; nothing was trained"
+    )
+    return 0
+
+
 def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
-    """Train from a resolved YAML mapping; writes `model.safetensors` and `metrics.json` into `output_dir`."""
+    """Train from a resolved YAML mapping; writes `model.safetensors` and `metrics.json` into `output_dir`.
+
+    Raises:
+      UserError: an option that this objective does not have.
+    """
+    for option in ("overwrite", "export", "limit"):
+        if args is not None and getattr(args, option):
+            raise UserError(f"--{option} is not for region_pretraining, which keeps no checkpoints; leave it out")
     known = {f.name for f in fields(RegionPretrainingArguments)}
     unknown = sorted(set(config) - known - {"objective"})
     if unknown:
@@ -276,6 +297,8 @@ def run(config: dict[str, Any], args: argparse.Namespace | None = None) -> int:
             for region in json.loads(line)["regions"]
         }
     )
+    if args is not None and args.dry_run:
+        return describe(run_args, labels)
     classes = {label: index for index, label in enumerate(labels)}
     tokenizer = base_tokenizer()
     table = cast(nn.Embedding, base_language_model().get_input_embeddings()).weight.detach().float()

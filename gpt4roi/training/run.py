@@ -40,6 +40,9 @@ from gpt4roi.training.report import ReportCallback
 from gpt4roi.training.trainer import CLOCK_NAME, RegionTrainer, checkpoints, eval_batches, step_of
 
 FINAL_NAME = "model"
+FINISHED_NAME = "finished.json"
+# A run that made a smaller share of its planned steps than this is called hardly trained.
+HARDLY_TRAINED = 0.2
 # What may differ when a run goes on: nothing that changes what is trained on which data in which order.
 MAY_CHANGE = {"num_workers", "log_steps", "eval_steps", "save_steps", "save_minutes", "keep_checkpoints", "sample_questions", "num_sample_questions",
               "cache_features", "save_dtype", "output_dir", "max_minutes", "max_steps", "epochs", "check_images", "device"}  # fmt: skip
@@ -229,10 +232,18 @@ def train(config: TrainConfig, *, resume: bool = True, overwrite: bool = False) 
     if overwrite and rank == 0:
         for path in [*output.glob("checkpoint-*"), *output.glob("partial-*"), output / FINAL_NAME, output / "tensorboard"]:
             shutil.rmtree(path, ignore_errors=True)
-        (output / SAMPLES_NAME).unlink(missing_ok=True)
+        for name in (SAMPLES_NAME, FINISHED_NAME):
+            (output / name).unlink(missing_ok=True)
     last = checkpoint_to_resume(config) if resume and not overwrite else None
     if last is None and checkpoints(output) and not overwrite:
         raise ConfigError(f"'{output}' already holds checkpoints; go on with --resume, or start anew with --overwrite")
+    done = finished_run(config) if last is not None else None
+    if done is not None:
+        if rank == 0:
+            print(
+                f"already finished: {output / FINAL_NAME} (from {done}); raise max_steps or max_minutes to go on, or start anew with --overwrite"
+            )
+        return 0
     output.mkdir(parents=True, exist_ok=True)
     seconds_before = json.loads((last / CLOCK_NAME).read_text(encoding="utf-8"))["seconds"] if last is not None else 0.0
     prepared = prepare(config, resume_seconds=seconds_before)
@@ -268,8 +279,27 @@ def finish(prepared: Prepared) -> Path:
     lost = prepared.trainer.train_dataset.truncation  # type: ignore[union-attr]
     if lost and config.num_workers == 0:
         print(f"too long for {config.max_length} tokens: {lost}", file=sys.stderr)
+    step, planned = state.global_step, prepared.clock.max_steps
+    limits = {"max_steps": config.max_steps, "max_minutes": config.max_minutes, "epochs": config.epochs}
+    (Path(config.output_dir) / FINISHED_NAME).write_text(
+        json.dumps({"checkpoint": best.name, "step": step, **limits}) + "\n", encoding="utf-8"
+    )
+    if planned < WHOLE_RUN_STEPS and step < HARDLY_TRAINED * planned:
+        print(f"only {step} of {planned} planned steps were made: this is hardly trained; give it more time with --max-minutes", flush=True)
     print(f"finished: {folder} (from {best.name})", flush=True)
     return folder
+
+
+def finished_run(config: TrainConfig) -> str | None:
+    """The checkpoint that a finished run with the same limits was exported from; None where there is still something to do."""
+    output = Path(config.output_dir)
+    try:
+        record = json.loads((output / FINISHED_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    limits = {"max_steps": config.max_steps, "max_minutes": config.max_minutes, "epochs": config.epochs}
+    is_same = all(record.get(name) == value for name, value in limits.items())
+    return record["checkpoint"] if is_same and (output / FINAL_NAME).is_dir() else None
 
 
 def checkpoint_to_resume(config: TrainConfig) -> Path | None:

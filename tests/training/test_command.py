@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gpt4roi.cli import main
 from gpt4roi.training.trainer import RegionTrainer
@@ -55,6 +56,33 @@ def test_a_finished_run_is_neither_mixed_with_another_nor_lost(workplace, capsys
     assert main(["train", str(path), "--no-resume"]) == 2
     assert "already holds checkpoints" in capsys.readouterr().err
     assert main(["train", str(path), "--learning-rate", "1", "--overwrite"]) == 0
+
+
+def test_a_finished_run_that_is_started_again_does_nothing(workplace, capsys):
+    """It used to train one more step past the config, and export that."""
+    path = write_config(workplace, max_steps=2, save_steps=1)
+    assert main(["train", str(path)]) == 0
+    before = {file: file.stat().st_mtime_ns for file in (workplace / "out").rglob("*") if file.is_file()}
+    capsys.readouterr()
+    assert main(["train", str(path)]) == 0
+    assert "already finished" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in (workplace / "out").rglob("*") if file.is_file()} == before
+    assert main(["train", str(path), "--max-steps", "3"]) == 0
+    assert "finished: " in capsys.readouterr().out
+
+
+def test_a_dry_run_trains_nothing_whatever_the_objective(tmp_path, capsys):
+    record = {"image": "a.jpg", "regions": [{"box_xyxy": [0, 0, 9, 9], "label": "dog"}, {"box_xyxy": [3, 3, 9, 9], "label": "cat"}]}
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    config = {"objective": "region_pretraining", "folds": 4, "batch_size": 1, "output_dir": str(tmp_path / "out")}
+    config |= {"train": str(tmp_path / "train.jsonl"), "dev": str(tmp_path / "dev.jsonl"), "tower_checkpoints": ["a", "b"]}
+    (tmp_path / "stage1.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert main(["train", str(tmp_path / "stage1.yaml"), "--dry-run"]) == 0
+    assert "train: 1 images, 2 boxes" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    assert main(["train", str(tmp_path / "stage1.yaml"), "--limit", "3"]) == 2
+    assert "--limit is not for region_pretraining" in capsys.readouterr().err
 
 
 @pytest.mark.multiprocess
