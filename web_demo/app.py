@@ -24,6 +24,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from gpt4roi.errors import UserError
+from gpt4roi.hosts import HostRule
 from web_demo import handlers
 from web_demo.chat_view import chat_html
 from web_demo.examples import available_examples, thumbnail
@@ -273,7 +274,7 @@ def serve(load: LoadModel, host: str, port: int, share: bool = False) -> None:
             share=share,
             theme=gr.themes.Base(font=font, font_mono=["ui-monospace", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"]),
             css_paths=[STATIC / "style.css"],
-            app_kwargs={"middleware": [Middleware(OwnOriginOnly)]},
+            app_kwargs={"middleware": [Middleware(OwnOriginOnly, rule=HostRule(host, domains=("gradio.live",) if share else ()))]},
             max_file_size="64mb",
             state_session_capacity=100,
             footer_links=[],

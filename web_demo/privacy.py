@@ -6,23 +6,36 @@ import shutil
 import time
 from pathlib import Path
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gpt4roi.hosts import HostRule
 
 # Gradio's front end compiles templates and styles in the browser, hence 'unsafe-inline' and 'unsafe-eval'; what matters is that every
 # host but our own is refused, so that a font, a script or a beacon from elsewhere fails here and not only in our tests.
-CONTENT_SECURITY_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; form-action 'self'; base-uri 'self'; object-src 'none'"
+CONTENT_SECURITY_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; form-action 'self'; base-uri 'self'; object-src 'none'; frame-ancestors 'self'"
 
 
 class OwnOriginOnly:
-    """ASGI middleware that tells the browser to refuse requests to any other origin."""
+    """ASGI middleware: the browser is told to refuse requests to any other origin, and what comes under another host or from another page is refused.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+      rule: whose requests are ours.
+    """
+
+    def __init__(self, app: ASGIApp, rule: HostRule) -> None:
         self.app = app
+        self._rule = rule
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._rule.takes_host(host) or not self._rule.takes_origin(headers.get("origin"), host):
+            await PlainTextResponse("this page answers only under the address that it was started with", 403)(scope, receive, send)
             return
 
         async def send_with_policy(message: Message) -> None:

@@ -71,8 +71,10 @@ class Sessions:
             session = self._sessions.pop(key, None) or Session()
             # Re-inserted at the end, so that the first entry is the one unused for longest.
             self._sessions[key] = session
-            for oldest in list(self._sessions)[: -self._capacity]:
-                self._sessions.pop(oldest).stop()
+            # Who holds nothing goes first: a flood of invented keys costs nobody's conversation.
+            others = sorted((name for name in self._sessions if name != key), key=lambda name: self._sessions[name].picture is not None)
+            for name in others[: max(0, len(self._sessions) - self._capacity)]:
+                self._sessions.pop(name).stop()
             return session
 
     def close(self, key: str) -> None:

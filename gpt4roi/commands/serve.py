@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         import uvicorn
 
+        from gpt4roi.hosts import is_loopback
         from gpt4roi.serving.connections import bind, server_config
-        from gpt4roi.serving.guards import is_loopback
     except ModuleNotFoundError as error:
         raise UserError(f"the API needs the package '{error.name}'; install it with: pip install 'gpt4roi[serve]'") from error
     # Before the model is loaded, which takes long.

@@ -20,6 +20,7 @@ from gpt4roi.boxes import validate_box
 from gpt4roi.chat import Exchange
 from gpt4roi.conversation import check_mentions
 from gpt4roi.engine.events import Answer, Timings
+from gpt4roi.hosts import HostRule
 from gpt4roi.images import ImageError
 from web_demo.chat_view import chat_html, text_html
 from web_demo.drawing import draw_regions
@@ -235,7 +236,7 @@ def test_only_old_uploads_are_swept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [young]
 
 
-def test_every_response_forbids_other_origins() -> None:
+def test_other_hosts_and_pages_are_refused_and_every_response_forbids_other_origins() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
@@ -247,9 +248,32 @@ def test_every_response_forbids_other_origins() -> None:
     async def receive() -> Any:
         return {}
 
-    # In a thread of its own: Playwright leaves a running event loop in the main one when the browser tests ran before.
-    with ThreadPoolExecutor(1) as executor:
-        executor.submit(asyncio.run, OwnOriginOnly(app)({"type": "http"}, receive, send)).result()
+    def ask(rule: HostRule, **headers: str) -> int:
+        sent.clear()
+        scope = {"type": "http", "method": "POST", "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
+        # In a thread of its own: Playwright leaves a running event loop in the main one when the browser tests ran before.
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(asyncio.run, OwnOriginOnly(app, rule)(scope, receive, send)).result()
+        return int(sent[0]["status"])
+
+    local, shared = HostRule("127.0.0.1"), HostRule("127.0.0.1", domains=("gradio.live",))
+    for headers in ({"host": "evil.example"}, {"host": "127.0.0.1:7860", "origin": "http://evil.example"}, {"host": "a.gradio.live"}):
+        assert ask(local, **headers) == 403
+    assert ask(shared, host="a.gradio.live", origin="https://a.gradio.live") == 200
+    assert ask(shared, host="gradio.live.evil.example") == 403
+    assert ask(HostRule("0.0.0.0"), host="192.0.2.7:7860") == 200
+    assert ask(local, host="127.0.0.1:7860", origin="http://127.0.0.1:7860") == 200
     headers = dict(sent[0]["headers"])
+    assert b"frame-ancestors 'self'" in headers[b"content-security-policy"]
     assert b"default-src 'self'" in headers[b"content-security-policy"]
     assert b"http" not in headers[b"content-security-policy"]
+
+
+def test_invented_sessions_throw_nobodys_conversation_away() -> None:
+    sessions = Sessions(capacity=4)
+    kept = [sessions.of(name) for name in "abc"]
+    for session in kept:
+        session.show(Picture("street.jpg", Image.new("RGB", (20, 10))))
+    for number in range(100):
+        sessions.of(f"invented {number}")
+    assert [sessions.of(name) for name in "abc"] == kept and len(sessions) == 4
