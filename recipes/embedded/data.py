@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Turn the development photographs into the embedded default's labelled regions: train.jsonl, dev.jsonl and val.jsonl.
 
-    python recipes/embedded/data.py DATA_DIR OUTPUT_DIR
+    python -m recipes.embedded.data DATA_DIR OUTPUT_DIR
 
 DATA_DIR holds COCO-style sets (`SET/instances_{train,val}.json`, `SET/images/`) named in SETS. `dev` is a slice cut from train by a
 hash of the image's name, for choosing; `val` is reported once. Neither images nor annotations enter this repository.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Put trained parts where the embedded default ships: gpt4roi/assets/embedded/{model, adapter}.safetensors, float16.
 
-    python recipes/embedded/export.py outputs/embedded_stage1                      # after region pretraining
-    python recipes/embedded/export.py outputs/embedded_stage2/checkpoint-500       # after the language stage
+    python -m recipes.embedded.export outputs/embedded_stage1                      # after region pretraining
+    python -m recipes.embedded.export outputs/embedded_stage2/checkpoint-500       # after the language stage
 
 The language stage must have started from stage 1's export, which must still be there: adapters are shipped against the plain base model.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Items of `gpt4roi evaluate embedded_suite` from labelled regions (recipes/embedded/data.py).
 
-    python recipes/embedded/items.py LABELLED_DIR/val.jsonl ITEMS.jsonl [--per-kind 400] [--seed 0]
+    python -m recipes.embedded.items LABELLED_DIR/val.jsonl ITEMS.jsonl [--per-kind 400] [--seed 0]
 
 Every box of coco_small, caltech101 and groceries is named once. Yes/no, relation and colour take `--per-kind` boxes each, and ask the same
 boxes again in phrasings that training never used. Which way a question goes is balanced; half of the false names in yes/no questions

