@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,21 +10,9 @@ from typing import Any
 from gpt4roi.boxes import xywh_to_xyxy
 from gpt4roi.data.dialogue import MIN_SIDE_PX, usable_box
 from gpt4roi.data.errors import DataError
+from gpt4roi.data.text_files import load_json
 
 Box = tuple[float, float, float, float]
-
-
-def load_json(path: Path) -> Any:
-    """Raises DataError: no such file, not JSON."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError as error:
-        raise DataError("there is no such file", path) from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg} at column {error.colno}", path, f"line {error.lineno}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({error})", path) from error
 
 
 class CocoFile:
@@ -57,13 +44,37 @@ class CocoFile:
                 missing = [key for key in required if not isinstance(record, dict) or key not in record]
                 if missing:
                     raise DataError(f'"{section}" needs {", ".join(missing)}; got {str(record)[:80]}', path, f"{section}[{position}]")
-        self.images: dict[Any, dict[str, Any]] = {image["id"]: image for image in content["images"]}
-        self.categories: dict[Any, str] = {category["id"]: category["name"] for category in content.get("categories", [])}
+        self.images: dict[Any, dict[str, Any]] = self._by_id(content["images"], "images", ("id", "file_name"))
+        categories = self._by_id(content.get("categories") or [], "categories", ("id", "name"))
+        self.categories: dict[Any, str] = {key: str(category["name"]) for key, category in categories.items()}
         self.annotations: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in self.images}
         for position, annotation in enumerate(content["annotations"]):
             if annotation["image_id"] not in self.images:
                 raise DataError(f"names picture {annotation['image_id']}, which is not in the file", path, f"annotations[{position}]")
             self.annotations[annotation["image_id"]].append(annotation)
+
+    def _by_id(self, records: Any, section: str, required: tuple[str, ...]) -> dict[Any, dict[str, Any]]:
+        """Records by their id. An id that is given twice would silently move the boxes of one to the other.
+
+        Raises:
+          DataError: a record lacks a key, its id is no number or text, or another record has it.
+        """
+        found: dict[Any, dict[str, Any]] = {}
+        places: dict[Any, int] = {}
+        for position, record in enumerate(records if isinstance(records, list) else [records]):
+            where = f"{section}[{position}]"
+            missing = [key for key in required if not isinstance(record, dict) or record.get(key) is None]
+            if missing:
+                raise DataError(f'"{section}" needs {", ".join(missing)}; got {str(record)[:80]}', self.path, where)
+            key = record["id"]
+            if not isinstance(key, (int, str)) or isinstance(key, bool):
+                raise DataError(f"an id is a number or a text; got {str(key)[:40]}", self.path, where)
+            if key in found:
+                raise DataError(
+                    f"has the id {str(key)[:40]} of {section}[{places[key]}]; give every record an id of its own", self.path, where
+                )
+            found[key], places[key] = record, position
+        return found
 
     def size_wh(self, image: Mapping[str, Any]) -> tuple[int, int] | None:
         return (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None

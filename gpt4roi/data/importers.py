@@ -7,9 +7,11 @@ and cannot say which file was wrong. COCO is read by the reader that training us
 from __future__ import annotations
 
 import csv
-import warnings
+import io
+import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +22,7 @@ from xml.etree import ElementTree
 import yaml
 
 from gpt4roi.boxes import to_pixels
-from gpt4roi.data.coco_file import CocoFile, load_json
+from gpt4roi.data.coco_file import CocoFile
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, shuffled_chunks
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.label_files import (
@@ -34,8 +36,10 @@ from gpt4roi.data.label_files import (
     usable_regions,
 )
 from gpt4roi.data.label_questions import questions_about_labels
+from gpt4roi.data.text_files import load_json, read_text
 from gpt4roi.regions import Region
 
+LABELSTUDIO_LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels")
 YOLO_NAME_FILES = ("data.yaml", "dataset.yaml", "data.yml", "classes.txt", "obj.names")
 
 # Accepted headings of a CSV; case does not matter, and the first complete set of corners counts.
@@ -67,43 +71,60 @@ def import_voc(source: Source, losses: Losses) -> Iterator[LabelledImage]:
         try:
             root = ElementTree.parse(path).getroot()
         except ElementTree.ParseError as error:
-            raise DataError(f"not XML: {error}", path) from error
-        image = find_image(source.images, root.findtext("filename") or path.stem, path.stem, losses)
+            losses.refuse(path, f"not XML: {error}")
+            continue
+        image = find_image(source.images, root.findtext("filename") or path.stem, path.stem, losses, path, source.annotations)
         if image is None:
             continue
         size = image_size_wh(image)
         try:
             detections, classes = detections_from_xml_obj(root, [], size)
-        except ValueError as error:
-            raise DataError(str(error), path) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            losses.refuse(path, str(error))
+            continue
         labels = [classes[index] for index in detections.class_id]
         yield LabelledImage(image, size, usable_regions(detections.xyxy.tolist(), labels, size, losses))
 
 
 def import_yolo(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     yolo_annotations_to_detections = _supervision("yolo").yolo_annotations_to_detections
-    names = yolo_names(source)
+    names, key_points = yolo_names(source)
     for path in label_files(source.annotations, ".txt"):
-        if path.name in YOLO_NAME_FILES:
+        if path.name in YOLO_NAME_FILES or _is_no_yolo_label(path):
             continue
-        image = find_image(source.images, path.stem, path.stem, losses)
+        image = find_image(source.images, path.stem, path.stem, losses, path, source.annotations)
         if image is None:
             continue
         size = image_size_wh(image)
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        try:
-            detections = yolo_annotations_to_detections(lines, size, with_masks=False)
-        except ValueError as error:
-            raise DataError(str(error), path) from error
-        indices = [] if detections.class_id is None else detections.class_id.tolist()
-        unknown = [index for index in indices if index not in names]
-        if unknown:
-            raise DataError(f"class {unknown[0]} has no name; the names are numbered {min(names)} to {max(names)}", path)
-        yield LabelledImage(image, size, usable_regions(detections.xyxy.tolist(), [names[index] for index in indices], size, losses))
+        regions: list[Region] = []
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            words = line.split()
+            if not words:
+                continue
+            # Behind the box of a pose come its key points, which are no corners.
+            words = words[:5] if key_points else words
+            try:
+                detections = yolo_annotations_to_detections([" ".join(words)], size, with_masks=False)
+                index = int(float(words[0]))
+            except (ValueError, IndexError, OverflowError) as error:
+                losses.refuse(path, f"line {number}: {error}", "lines that cannot be read")
+                continue
+            if index not in names:
+                raise DataError(f"class {index} has no name; the names are numbered {min(names)} to {max(names)}", path)
+            regions += usable_regions(detections.xyxy.tolist(), [names[index]], size, losses)
+        yield LabelledImage(image, size, regions)
 
 
-def yolo_names(source: Source) -> dict[int, str]:
-    """Class names by number, from `names` of a data.yaml (list or mapping) or one a line of a text file."""
+def _is_no_yolo_label(path: Path) -> bool:
+    """Read-me files, and the lists of images that CVAT and Darknet write beside the labels."""
+    if path.name.lower().startswith("readme") or path.stem in ("train", "val", "valid", "test"):
+        return True
+    first = next((line.strip() for line in read_text(path).splitlines() if line.strip()), "")
+    return first.lower().endswith(IMAGE_SUFFIXES)
+
+
+def yolo_names(source: Source) -> tuple[dict[int, str], bool]:
+    """Class names by number, from `names` of a data.yaml (list or mapping) or one a line of a text file; and whether the labels are poses."""
     near = (source.annotations, source.annotations.parent, source.annotations.parent.parent)
     places = [source.names] if source.names else [folder / name for folder in near for name in YOLO_NAME_FILES]
     path = next((place for place in places if place.is_file()), None)
@@ -111,40 +132,68 @@ def yolo_names(source: Source) -> dict[int, str]:
         raise DataError(
             f"YOLO labels need their class names: give data.yaml or classes.txt with --names (looked near {source.annotations})"
         )
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if path.suffix not in (".yaml", ".yml"):
-        return dict(enumerate(line.strip() for line in text.splitlines() if line.strip()))
+        # A blank line in the middle is a class without a name, and the numbers behind it count on.
+        return dict(enumerate(line.strip() for line in text.rstrip().splitlines())), False
+    if re.search(r"(?<!\w)[*&]\w", text):
+        raise DataError("has YAML anchors, which class names do not need; write the names out", path)
     try:
         content = yaml.safe_load(text)
         names = content["names"]
-        return {int(key): str(name) for key, name in (names.items() if isinstance(names, dict) else enumerate(names))}
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f'has no usable "names" ({error})', path) from error
+        numbered = {int(key): str(name) for key, name in (names.items() if isinstance(names, dict) else enumerate(names))}
+        return numbered, bool(content.get("kpt_shape"))
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DataError(f'has no usable "names" ({str(error)[:120]})', path) from error
 
 
 def import_labelme(source: Source, losses: Losses) -> Iterator[LabelledImage]:
-    labelme = _supervision("labelme")
+    """LabelMe and its relatives. Polygons of one label and group are parts of one thing, as LabelMe means it."""
     for path in label_files(source.annotations, ".json"):
-        content = load_json(path)
-        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-            raise DataError('a LabelMe file is an object with "shapes"', path)
-        image = find_image(source.images, str(content.get("imagePath") or path.stem), path.stem, losses)
+        try:
+            content = load_json(path)
+            shapes = content["shapes"]
+            image_name = str(content.get("imagePath") or path.stem)
+            found = [
+                (shape.get("shape_type") or "polygon", str(shape["label"]), shape.get("group_id"), _enclosing(shape)) for shape in shapes
+            ]
+        except DataError as error:
+            losses.refuse(path, str(error))
+            continue
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            losses.refuse(path, f"no LabelMe file: {type(error).__name__} {error}")
+            continue
+        image = find_image(source.images, image_name, path.stem, losses, path, source.annotations)
         if image is None:
             continue
         size = image_size_wh(image)
-        usable = [shape for shape in content["shapes"] if shape.get("shape_type", "polygon") in labelme.SUPPORTED_SHAPE_TYPES]
-        losses.left_out["shapes that are neither rectangle nor polygon"] += len(content["shapes"]) - len(usable)
-        classes = sorted({str(shape.get("label")) for shape in usable})
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                detections = labelme.labelme_shapes_to_detections(
-                    usable, {name: i for i, name in enumerate(classes)}, size, with_masks=False
-                )
-        except (ValueError, KeyError) as error:
-            raise DataError(str(error), path) from error
-        labels = [] if detections.class_id is None else [classes[index] for index in detections.class_id]
-        yield LabelledImage(image, size, usable_regions(detections.xyxy.tolist(), labels, size, losses))
+        things: dict[Any, tuple[str, list[list[float]]]] = {}
+        for position, (kind, label, group, box) in enumerate(found):
+            if box is None:
+                losses.left_out["shapes that enclose nothing (points, lines)"] += 1
+                continue
+            key = (label, group) if group is not None and kind == "polygon" else position
+            if key in things:
+                losses.left_out["polygons joined with another of their group"] += 1
+            things.setdefault(key, (label, []))[1].append(box)
+        boxes = [
+            [min(b[0] for b in one), min(b[1] for b in one), max(b[2] for b in one), max(b[3] for b in one)] for _, one in things.values()
+        ]
+        yield LabelledImage(image, size, usable_regions(boxes, [label for label, _ in things.values()], size, losses))
+
+
+def _enclosing(shape: Mapping[str, Any]) -> list[float] | None:
+    """The upright box around a rectangle, polygon, rotated box, mask or circle; None for points and lines."""
+    kind = shape.get("shape_type") or "polygon"
+    points = [(float(x), float(y)) for x, y in shape["points"]]
+    if kind in ("point", "points", "line", "linestrip") or not points:
+        return None
+    if kind == "circle":
+        (x, y), (edge_x, edge_y) = points[:2]
+        radius = math.hypot(edge_x - x, edge_y - y)
+        return [x - radius, y - radius, x + radius, y + radius]
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    return [min(xs), min(ys), max(xs), max(ys)]
 
 
 def import_labelstudio(source: Source, losses: Losses) -> Iterator[LabelledImage]:
@@ -167,34 +216,63 @@ def import_labelstudio(source: Source, losses: Losses) -> Iterator[LabelledImage
         size = image_size_wh(image)
         boxes, labels = [], []
         for result in results:
-            value = result.get("value", {})
-            label = next((value[key][0] for key in ("rectanglelabels", "polygonlabels", "labels") if value.get(key)), None)
-            if label is None or value.get("rotation") or not ("points" in value or {"x", "y", "width", "height"} <= value.keys()):
-                losses.left_out["results that are no upright labelled box or polygon"] += 1
+            value = result.get("value") if isinstance(result, dict) else None
+            if not isinstance(value, dict) or {"choices", "text", "rating"} & value.keys():
+                continue  # attributes of a region that stands for itself
+            names = next((value[key] for key in LABELSTUDIO_LABELS if value.get(key)), None)
+            try:
+                box = _labelstudio_box(value, size)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                box = None
+            if names is None or box is None:
+                losses.left_out["results that are no labelled box, ellipse or polygon"] += 1
                 continue
-            points = value.get("points") or [[value["x"], value["y"]], [value["x"] + value["width"], value["y"] + value["height"]]]
-            xs, ys = [point[0] * size[0] / 100 for point in points], [point[1] * size[1] / 100 for point in points]
-            boxes.append([min(xs), min(ys), max(xs), max(ys)])
-            labels.append(label)
+            boxes.append(box)
+            labels.append(", ".join(str(name) for name in names) if isinstance(names, list) else str(names))
         yield LabelledImage(image, size, usable_regions(boxes, labels, size, losses))
+
+
+def _labelstudio_box(value: Mapping[str, Any], size_wh: tuple[int, int]) -> list[float]:
+    """The upright box around a Label Studio value, in pixels. Values are in percent; a rotation is clockwise about the top left corner."""
+    across, down = size_wh[0] / 100, size_wh[1] / 100
+    if "points" in value:
+        corners = [(float(x) * across, float(y) * down) for x, y in value["points"]]
+    elif "radiusX" in value:
+        x, y, rx, ry = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
+        corners = [((x - rx) * across, (y - ry) * down), ((x + rx) * across, (y + ry) * down)]
+    else:
+        x, y, width, height = (
+            float(value[key]) * scale for key, scale in zip(("x", "y", "width", "height"), (across, down) * 2, strict=True)
+        )
+        turn = math.radians(float(value.get("rotation") or 0))
+        corners = [
+            (x + a * math.cos(turn) - b * math.sin(turn), y + a * math.sin(turn) + b * math.cos(turn))
+            for a, b in ((0.0, 0.0), (width, 0.0), (width, height), (0.0, height))
+        ]
+    xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
+    return [min(xs), min(ys), max(xs), max(ys)]
 
 
 def import_csv(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     """One box a line under a heading, see CSV_CORNERS. Lines of one image need not be together."""
     found: dict[str, list[tuple[list[float], str]]] = {}
     try:
-        with open(source.annotations, encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            image_column, label_column, corners = _csv_columns(rows.fieldnames or [], source.annotations)
-            for row in rows:
-                texts = [row[corner] for corner in corners]
-                try:
-                    box = [float(text) for text in texts]
-                except (TypeError, ValueError) as error:
-                    raise DataError(f"a box is four numbers; got {texts}", source.annotations, f"line {rows.line_num}") from error
-                found.setdefault((row[image_column] or "").strip(), []).append((box, (row[label_column] or "").strip()))
-    except FileNotFoundError as error:
-        raise DataError("there is no such file", source.annotations) from error
+        rows = csv.DictReader(io.StringIO(read_text(source.annotations), newline=""))
+        image_column, label_column, corners = _csv_columns(rows.fieldnames or [], source.annotations)
+        for row in rows:
+            texts = [row[corner] for corner in corners]
+            try:
+                box = [float(text) for text in texts]
+            except (TypeError, ValueError):
+                losses.refuse(
+                    source.annotations, f"line {rows.line_num}: a box is four numbers; got {str(texts)[:80]}", "lines that cannot be read"
+                )
+                continue
+            found.setdefault((row[image_column] or "").strip(), []).append((box, (row[label_column] or "").strip()))
+    except csv.Error as error:
+        raise DataError(f"cannot be read as CSV: {error}", source.annotations) from error
+    if source.space == "pixels" and found and all(0 <= value <= 1 for lines in found.values() for box, _ in lines for value in box):
+        raise DataError("all numbers lie between 0 and 1: these are shares of the picture; give --space unit", source.annotations)
     for name, lines in found.items():
         image = find_image(source.images, name, Path(name).stem, losses)
         if image is None:
@@ -254,6 +332,8 @@ def import_samples(
         advice = "put them there, or go on without them (--skip-missing)"
         raise DataError(f"{len(losses.missing)} pictures are not in {source.images}, for example {examples}; {advice}", source.annotations)
     losses.left_out["pictures that are missing"] += len(losses.missing)
+    for reason, (count, example) in losses.refused.items():
+        losses.left_out[f"{reason}, for example {example}"] += count
     if plain_words:
         images = [LabelledImage(p.image, p.image_size_wh, [_plain(region) for region in p.regions]) for p in images]
     samples = SampleList(left_out=losses.left_out)

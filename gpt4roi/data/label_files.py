@@ -43,6 +43,13 @@ class Losses:
 
     left_out: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
+    # Reason → how many, and the first of them.
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def refuse(self, path: Path, what: str, reason: str = "label files that cannot be read") -> None:
+        """Note a file or line that is not understood; the import goes on."""
+        count, example = self.refused.get(reason, (0, f"{path.name}: {what[:120]}"))
+        self.refused[reason] = count + 1, example
 
 
 def label_files(folder: Path, suffix: str) -> list[Path]:
@@ -53,15 +60,31 @@ def label_files(folder: Path, suffix: str) -> list[Path]:
     return files
 
 
-def find_image(folder: Path, name: str, stem: str, losses: Losses) -> Path | None:
-    """The image by the name in the label file, by that name without its folders, or by the label file's own stem; None is noted."""
+def find_image(folder: Path, name: str, stem: str, losses: Losses, label_file: Path | None = None, root: Path | None = None) -> Path | None:
+    """The image by the name in the label file, by that name without its folders, or by the label file's own stem; None is noted.
+
+    Files of one name in several folders are told apart by the label file's place: beside it, in the same sub-folder of the images, or where
+    `labels` (`Annotations`, `ann`) in its path says `images` (`JPEGImages`, `img`) goes before the folder itself.
+    """
     base = PureWindowsPath(name).name
-    tries = [folder / name, folder / base, folder / stem]
-    tries += [folder / f"{one}{suffix}" for one in dict.fromkeys((base, stem)) for suffix in (*IMAGE_SUFFIXES, ".JPG", ".JPEG", ".PNG")]
+    folders = [folder]
+    if label_file is not None:
+        own = label_file.parent
+        below = own.relative_to(root) if root is not None and own.is_relative_to(root) else Path()
+        folders = list(dict.fromkeys([folder / below, own, *_mirrored(own), folder]))
+    tries = []
+    for place in folders:
+        tries += [place / name, place / base, place / stem]
+        tries += [place / f"{one}{suffix}" for one in dict.fromkeys((base, stem)) for suffix in (*IMAGE_SUFFIXES, ".JPG", ".JPEG", ".PNG")]
     found = next((path for path in tries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()), None)
     if found is None:
         losses.missing.append(base)
     return found
+
+
+def _mirrored(folder: Path) -> list[Path]:
+    pairs = (("labels", "images"), ("Annotations", "JPEGImages"), ("annotations", "images"), ("ann", "img"))
+    return [Path(*(image if part == label else part for part in folder.parts)) for label, image in pairs if label in folder.parts]
 
 
 def image_size_wh(path: Path) -> tuple[int, int]:

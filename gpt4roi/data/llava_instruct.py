@@ -16,13 +16,14 @@ import numpy as np
 from PIL import Image
 
 from gpt4roi.boxes import as_boxes
-from gpt4roi.data.coco_file import image_path, load_json
+from gpt4roi.data.coco_file import image_path
 from gpt4roi.data.dialogue import SampleList, dialogue_sample
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.images import upright_size_wh
 from gpt4roi.data.safe_pickle import load_pickle
 from gpt4roi.data.seeding import generator
 from gpt4roi.data.templates import Question
+from gpt4roi.data.text_files import load_json
 from gpt4roi.regions import Region
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}

@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.data.coco_file import load_json
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, usable_box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.jsonl import records
 from gpt4roi.data.templates import Question, join_words, mention
+from gpt4roi.data.text_files import load_json
 from gpt4roi.regions import Region
 
 TASKS = ("explain", "q2a", "qa2r")

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.data.coco_file import CocoFile, load_json
+from gpt4roi.data.coco_file import CocoFile
 from gpt4roi.data.dialogue import SampleList, dialogue_sample, shuffled_chunks, usable_box
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.templates import Question
+from gpt4roi.data.text_files import load_json
 from gpt4roi.regions import Region
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gpt4roi.data.errors import DataError
 from gpt4roi.data.importers import IMPORTERS, import_samples
 from gpt4roi.data.label_files import Source
+from gpt4roi.data.text_files import read_text
 
 pytest.importorskip("supervision", reason="VOC, YOLO and LabelMe are read by the package supervision")
 
@@ -99,7 +102,7 @@ def test_labelme(photos, write_json, tmp_path):
     write_json("labels/one.json", {**shared, "shapes": shapes, "imagePath": "..\\photos\\one.jpg"})
     samples = import_samples("labelme", Source(tmp_path / "labels", photos))
     assert found(samples) == {"one.jpg": {"dog": DOG, "cat": CAT}}
-    assert samples.left_out == {"shapes that are neither rectangle nor polygon": 1}
+    assert samples.left_out == {"shapes that enclose nothing (points, lines)": 1}
 
 
 def labelstudio_box(label: str, x: float, y: float, width: float, height: float, rotation: float = 0) -> dict:
@@ -130,8 +133,9 @@ def test_labelstudio(photos, write_json):
         ],
     )
     samples = import_samples("labelstudio", Source(path, photos))
-    assert found(samples) == {"one.jpg": {"dog": DOG, "cat": CAT}, "two.jpg": {"dog": DOG}}
-    assert samples.left_out == {"results that are no upright labelled box or polygon": 2}
+    # 30 degrees about (1, 0.8): 1 - 7.2 sin 30 is outside, 1 + 9 cos 30 = 8.79; 0.8 + 9 sin 30 + 7.2 cos 30 = 11.54.
+    assert found(samples) == {"one.jpg": {"dog": DOG, "cat": CAT, "tilted": (0.0, 0.8, 8.79, 11.54)}, "two.jpg": {"dog": DOG}}
+    assert samples.left_out == {}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,8 @@ def test_csv(photos, tmp_path, heading, space, row):
     [
         ("", "line 1: the heading must be like image,x0,y0,x1,y1,label; it is empty"),
         ("image,x,y,w,h,label\n", "line 1: the heading must be like .* it is image,x,y,w,h,label"),
-        ("image,x0,y0,x1,y1,label\none.jpg,1,2,3,4,dog\none.jpg,1,2,,4,dog\n", "line 3: a box is four numbers"),
+        ("image,x0,y0,x1,y1,label\none.jpg,1,2,,4,dog\n", "line 2: a box is four numbers"),
+        ("image,x0,y0,x1,y1,label\none.jpg,0.1,0.2,0.3,0.4,dog\n", "give --space unit"),
         ("image,x0,y0,x1,y1,label\n", "no labelled box was found"),
         ("image,x0,y0,x1,y1,label\none.jpg,500,2,600,4,dog\n", "no labelled box was found .left out: 1 boxes under 1 px"),
     ],
@@ -210,7 +215,7 @@ def test_a_file_that_is_something_else(photos, write_json, tmp_path):
         import_samples("labelstudio", Source(write_json("x.json", {}), photos))
     with pytest.raises(DataError, match="a task needs"):
         import_samples("labelstudio", Source(write_json("x.json", [{"data": {}}]), photos))
-    with pytest.raises(DataError, match='a LabelMe file is an object with "shapes"'):
+    with pytest.raises(DataError, match="no LabelMe file"):
         import_samples("labelme", Source(write_json("labels/x.json", []), photos))
     (tmp_path / "voc").mkdir()
     (tmp_path / "voc/one.xml").write_text("<annotation><object><name>dog</name></object></annotation>")
@@ -223,3 +228,130 @@ def test_the_command_offers_every_importer():
     from gpt4roi.data.label_questions import LABEL_ROLES, TEXT_ROLES
 
     assert set(IMPORT_FORMATS) == set(IMPORTERS) and set(QUESTION_ROLES) == {*LABEL_ROLES, *TEXT_ROLES}
+
+
+# Files as people's programs write them (public bug reports of the tools named); the right values are worked out by hand.
+
+
+def write_image(path: Path, size: tuple[int, int]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "white").save(path)
+    return path
+
+
+def boxes_of(samples) -> dict[str, dict[str, tuple[float, ...]]]:
+    return {
+        f"{sample.image.parent.name}/{sample.image.name}": {
+            region.label: tuple(round(v, 3) for v in region.box_xyxy) for region in sample.regions
+        }
+        for sample in samples
+    }
+
+
+def test_yolo_pose_labels_have_a_box_before_their_key_points(tmp_path):
+    write_image(tmp_path / "images/a.jpg", (640, 480))
+    (tmp_path / "data.yaml").write_text("names: [person]\nkpt_shape: [3, 3]\n")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0.5 0.5 0.1 0.1 2 0.9 0.1 2 0.5 0.9 1\n")
+    samples = import_samples("yolo", Source(tmp_path / "labels", tmp_path / "images"))
+    assert boxes_of(samples) == {"images/a.jpg": {"person": (160, 120, 480, 360)}}
+
+
+def test_yolo_trees_as_the_tools_unpack_them(tmp_path):
+    """images/train beside labels/train, a read-me and CVAT's list of images, equal names in two folders, a class file with a byte-order mark."""
+    for split, size in (("train", (100, 80)), ("val", (200, 100))):
+        write_image(tmp_path / f"images/{split}/0001.jpg", size)
+        (tmp_path / f"labels/{split}").mkdir(parents=True)
+        (tmp_path / f"labels/{split}/0001.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n")
+    (tmp_path / "README.roboflow.txt").write_text("Exported by a tool")
+    (tmp_path / "train.txt").write_text("data/obj_train_data/0001.jpg\n")
+    samples = import_samples("yolo", Source(tmp_path, tmp_path))
+    assert boxes_of(samples) == {"train/0001.jpg": {"cat": (0, 0, 100, 80)}, "val/0001.jpg": {"cat": (0, 0, 200, 100)}}
+
+
+def test_one_bad_line_or_file_does_not_end_an_import(photos, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/one.txt").write_text("0 0.35 0.5625 0.5 0.625\n0 0.35 x 0.5\n")
+    (tmp_path / "classes.txt").write_text("dog\n")
+    samples = import_samples("yolo", Source(tmp_path / "labels", photos, tmp_path / "classes.txt"))
+    assert len(samples) == 1 and sum(samples.left_out.values()) == 1 and "one.txt: line 2" in next(iter(samples.left_out))
+    (tmp_path / "voc").mkdir()
+    voc_file(tmp_path / "voc", "one", [("dog", (10, 20, 60, 70))])
+    (tmp_path / "voc/broken.xml").write_text("<annotation><object>")
+    samples = import_samples("voc", Source(tmp_path / "voc", photos))
+    assert len(samples) == 1 and "broken.xml: not XML" in next(iter(samples.left_out))
+
+
+def test_labelme_files_of_old_and_of_other_programs(tmp_path):
+    for folder, size in (("day", (320, 240)), ("night", (640, 480))):
+        write_image(tmp_path / folder / "0001.jpg", size)
+    old = {"label": "door", "points": [[100, 50], [300, 50], [300, 200], [100, 200]]}
+    circle = {"label": "wheel", "points": [[100, 100], [130, 140]], "shape_type": "circle"}
+    parts = [{"label": "cat", "points": [[x, 0], [x + 10, 0], [x, 10]], "group_id": 3, "shape_type": "polygon"} for x in (0, 50)]
+    apart = [{"label": "man", "points": [[x, 0], [x + 10, 10]], "group_id": 3, "shape_type": "rectangle"} for x in (0, 100)]
+    (tmp_path / "day/0001.json").write_bytes(
+        b"\xef\xbb\xbf" + json.dumps({"shapes": [old], "imagePath": "C:\\\\photos\\\\0001.jpg"}).encode()
+    )
+    (tmp_path / "night/0001.json").write_text(json.dumps({"shapes": [circle, *parts, *apart], "imagePath": "stale.jpg"}))
+    samples = import_samples("labelme", Source(tmp_path, tmp_path))
+    by_image = {sample.image.parent.name: sorted((r.label, r.box_xyxy) for r in sample.regions) for sample in samples}
+    assert by_image["day"] == [("door", (100, 50, 300, 200))]
+    assert by_image["night"] == [
+        ("cat", (0, 0, 60, 10)), ("man", (0, 0, 10, 10)), ("man", (100, 0, 110, 10)), ("wheel", (50, 50, 150, 150)),
+    ]  # fmt: skip
+    assert samples.left_out == {"polygons joined with another of their group": 1}
+
+
+def test_labelstudio_turned_boxes_ellipses_and_second_labels(tmp_path, write_json):
+    write_image(tmp_path / "photos/a.jpg", (640, 480))
+    turned = {"x": 50, "y": 50, "width": 10, "height": 20, "rotation": 90, "rectanglelabels": ["car", "damaged"]}
+    round_one = {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "ellipselabels": ["ball"]}
+    task = {
+        "data": {"image": "a.jpg"},
+        "annotations": [{"result": [{"value": turned}, {"value": round_one}, {"value": {"choices": ["good"]}}, 7]}],
+    }
+    samples = import_samples("labelstudio", Source(write_json("export.json", [task]), tmp_path / "photos"))
+    assert boxes_of(samples) == {"photos/a.jpg": {"car, damaged": (224, 240, 320, 304), "ball": (256, 144, 384, 336)}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["images"].append(dict(c["images"][0])), r"images\[1\]: has the id 1 of images\[0\]"),
+        (lambda c: c["categories"].append({"id": 1, "name": "cat"}), r"categories\[1\]: has the id 1 of categories\[0\]"),
+        (lambda c: c["categories"].append({"id": 2}), r'categories\[1\]: "categories" needs name'),
+        (lambda c: c["categories"].append(None), r'categories\[1\]: "categories" needs id, name'),
+        (lambda c: c["images"].append({"id": [1], "file_name": "b.jpg"}), "an id is a number or a text"),
+    ],
+)
+def test_coco_files_whose_ids_do_not_tell_things_apart(photos, write_json, change, message):
+    content = {
+        "images": [{"id": 1, "file_name": "one.jpg", "width": 100, "height": 80}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 20, 20]}],
+    }
+    change(content)
+    with pytest.raises(DataError, match=message):
+        import_samples("coco", Source(write_json("instances.json", content), photos))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"images": ' + "9" * 5000 + "}", "\ufeff[", "\x00\x01"])
+def test_strange_json_is_a_sentence(photos, tmp_path, content):
+    (tmp_path / "x.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError):
+        import_samples("coco", Source(tmp_path / "x.json", photos))
+
+
+def test_yaml_with_anchors_is_refused_before_it_is_read(photos, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/one.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / "data.yaml").write_text("a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\n")
+    with pytest.raises(DataError, match="anchors"):
+        import_samples("yolo", Source(tmp_path / "labels", photos))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+def test_text_of_other_programs(tmp_path, encoding):
+    (tmp_path / "names.txt").write_bytes("猫\nкот\n".encode(encoding))
+    assert read_text(tmp_path / "names.txt").split() == ["猫", "кот"]
