@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -37,6 +37,7 @@ from gpt4roi.data.label_files import (
 )
 from gpt4roi.data.label_questions import questions_about_labels
 from gpt4roi.data.text_files import load_json, read_text
+from gpt4roi.masks import as_rle, tight_box
 from gpt4roi.regions import Region
 
 LABELSTUDIO_LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels")
@@ -57,19 +58,68 @@ Importer = Callable[[Source, Losses], Iterator[LabelledImage]]
 
 
 def import_coco(source: Source, losses: Losses) -> Iterator[LabelledImage]:
-    file = CocoFile(source.annotations, needs={"annotations": ("category_id",)})
+    content = load_json(source.annotations)
+    file = CocoFile(source.annotations, content=_usable_coco(content, losses))
     for image in file.images.values():
-        path = find_image(source.images, image["file_name"], Path(image["file_name"]).stem, losses)
+        name = str(image["file_name"])
+        path = find_image(source.images, name, PureWindowsPath(name).stem, losses)
         if path is not None:
             regions = [Region(0, box, file.name(annotation)) for box, annotation in file.boxes(image, losses.left_out)]
             yield LabelledImage(path, file.size_wh(image) or image_size_wh(path), regions)
+
+
+def _usable_coco(content: Any, losses: Losses) -> Any:
+    """The file with what hand-made and converted ones get wrong put right where it can be, and left out with a count where it cannot.
+
+    Ids that are a number in one place and a text in the other are the same id; a box that is missing is that of its outline.
+    """
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
+        return content  # `CocoFile` says what is wrong
+    known = {}
+    for section in ("images", "categories"):
+        records = [record for record in content.get(section) or [] if isinstance(record, dict) and isinstance(record.get("id"), (int, str))]
+        known[section] = {str(record["id"]): record["id"] for record in records}
+    kept = []
+    for position, annotation in enumerate(content["annotations"]):
+        where = f"annotations[{position}]"
+        if not isinstance(annotation, dict):
+            losses.refuse(Path(where), f"got {str(annotation)[:60]}", "annotations that cannot be read")
+            continue
+        image, category = (
+            known[section].get(str(annotation.get(key))) for section, key in (("images", "image_id"), ("categories", "category_id"))
+        )
+        if image is None or category is None:
+            losses.left_out[f"annotations of a {'picture' if image is None else 'category'} that is not in the file"] += 1
+            continue
+        box = annotation.get("bbox") or _outline_box(annotation.get("segmentation"))
+        if box is None:
+            losses.refuse(Path(where), "neither bbox nor outline", "annotations that cannot be read")
+            continue
+        kept.append({**annotation, "image_id": image, "category_id": category, "bbox": box})
+    return {**content, "annotations": kept}
+
+
+def _outline_box(segmentation: Any) -> list[float] | None:
+    """x, y, width, height around polygons or run lengths; None where there is nothing."""
+    try:
+        if isinstance(segmentation, dict):
+            height, width = segmentation["size"]
+            x0, y0, x1, y1 = tight_box(as_rle(segmentation, (int(width), int(height))))
+        else:
+            xs = [float(value) for polygon in segmentation for value in polygon[::2]]
+            ys = [float(value) for polygon in segmentation for value in polygon[1::2]]
+            x0, y0, x1, y1 = min(xs), min(ys), max(xs), max(ys)
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None
+    return [x0, y0, x1 - x0, y1 - y0]
 
 
 def import_voc(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     detections_from_xml_obj = _supervision("pascal_voc").detections_from_xml_obj
     for path in label_files(source.annotations, ".xml"):
         try:
-            root = ElementTree.parse(path).getroot()
+            # The text is decoded already, so that what the file declares to be written in does not matter.
+            root = ElementTree.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", read_text(path), flags=re.DOTALL))
         except ElementTree.ParseError as error:
             losses.refuse(path, f"not XML: {error}")
             continue
@@ -92,7 +142,9 @@ def import_yolo(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     for path in label_files(source.annotations, ".txt"):
         if path.name in YOLO_NAME_FILES or _is_no_yolo_label(path):
             continue
-        image = find_image(source.images, path.stem, path.stem, losses, path, source.annotations)
+        # Label Studio writes the names of its labels as they stand in addresses, with its prefix of uploads.
+        name = unquote(path.stem)
+        image = find_image(source.images, name, _without_upload_prefix(name), losses, path, source.annotations)
         if image is None:
             continue
         size = image_size_wh(image)
@@ -110,7 +162,9 @@ def import_yolo(source: Source, losses: Losses) -> Iterator[LabelledImage]:
                 losses.refuse(path, f"line {number}: {error}", "lines that cannot be read")
                 continue
             if index not in names:
-                raise DataError(f"class {index} has no name; the names are numbered {min(names)} to {max(names)}", path)
+                what = f"line {number}: class {index} has no name; the names are numbered {min(names)} to {max(names)}"
+                losses.refuse(path, what, "lines that cannot be read")
+                continue
             regions += usable_regions(detections.xyxy.tolist(), [names[index]], size, losses)
         yield LabelledImage(image, size, regions)
 

@@ -81,7 +81,7 @@ def test_yolo_refusals(photos, tmp_path):
     with pytest.raises(DataError, match="need their class names"):
         import_samples("yolo", Source(tmp_path / "labels", photos))
     (tmp_path / "short.txt").write_text("cat\n")
-    with pytest.raises(DataError, match=r"one.txt: class 1 has no name; the names are numbered 0 to 0"):
+    with pytest.raises(DataError, match=r"one.txt: line 1: class 1 has no name; the names are numbered 0 to 0"):
         import_samples("yolo", Source(tmp_path / "labels", photos, tmp_path / "short.txt"))
     (tmp_path / "labels/one.txt").write_text("1 0.35 x 0.5 0.625\n")
     with pytest.raises(DataError, match=r"one.txt: "):
@@ -355,3 +355,39 @@ def test_yaml_with_anchors_is_refused_before_it_is_read(photos, tmp_path):
 def test_text_of_other_programs(tmp_path, encoding):
     (tmp_path / "names.txt").write_bytes("猫\nкот\n".encode(encoding))
     assert read_text(tmp_path / "names.txt").split() == ["猫", "кот"]
+
+
+def test_coco_files_of_converters(photos, write_json):
+    """Ids as text in one place, a box that only its outline tells, annotations of nothing, and one that is no record."""
+    outline = {"id": 2, "image_id": "1", "category_id": 0, "segmentation": [[10, 20, 60, 20, 60, 70]]}
+    content = {
+        "images": [{"id": 1, "file_name": "one.jpg", "width": 100, "height": 80}],
+        "categories": [{"id": 0, "name": "dog"}, {"id": 3, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": "3", "bbox": [50, 0, 50, 40]}, outline, 7,
+            {"id": 4, "image_id": 99, "category_id": 0, "bbox": [1, 1, 9, 9]}, {"id": 5, "image_id": 1, "category_id": None, "bbox": [1, 1, 9, 9]},
+            {"id": 6, "image_id": 1, "category_id": 0, "bbox": []},
+        ],
+    }  # fmt: skip
+    samples = import_samples("coco", Source(write_json("instances.json", content), photos))
+    assert found(samples) == {"one.jpg": {"dog": DOG, "cat": CAT}}
+    assert {reason.split(",")[0]: count for reason, count in samples.left_out.items()} == {
+        "annotations of a picture that is not in the file": 1,
+        "annotations of a category that is not in the file": 1,
+        "annotations that cannot be read": 2,
+    }
+
+
+def test_names_that_label_studio_writes_for_yolo_and_voc_in_another_encoding(tmp_path):
+    write_image(tmp_path / "images/Capture_décran.jpg", (100, 80))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/0a1b2c3d-Capture_d%C3%A9cran.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    assert len(import_samples("yolo", Source(tmp_path / "labels", tmp_path / "images"))) == 1
+    (tmp_path / "voc").mkdir()
+    xml = '<?xml version="1.0" encoding="GB2312"?><annotation><filename>Capture_décran.jpg</filename><object><name>杯子</name>'
+    xml += "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>"
+    (tmp_path / "voc/a.xml").write_bytes(xml.replace("é", "e").encode("gb18030"))
+    write_image(tmp_path / "images/Capture_decran.jpg", (100, 80))
+    (sample,) = import_samples("voc", Source(tmp_path / "voc", tmp_path / "images"))
+    assert sample.regions[0].label == "杯子"
