@@ -65,7 +65,7 @@ def test_files_that_are_no_pictures_keep_the_one_on_show(tab: PageDriver, tmp_pa
     huge = tmp_path / "huge.png"
     Image.new("1", (9000, 8000)).save(huge)
     tab.choose_file(huge)
-    expect(tab.canvas_note).to_contain_text("72 million pixels")
+    expect(tab.canvas_note).to_contain_text("72.0 million pixels")
     expect(tab.regions).to_have_count(2)
     expect(tab.page.locator("#canvas .frame img")).to_have_attribute("alt", "The picture coffee.png")
     tab.shot(artifacts / "mistake-broken-picture.png")
