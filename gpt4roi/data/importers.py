@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections import Counter
@@ -51,8 +52,10 @@ CSV_CORNERS = (
     ("x_min", "y_min", "x_max", "y_max"),
     ("left", "top", "right", "bottom"),
 )
-CSV_IMAGE = ("image", "filename", "file_name", "image_path", "path", "image_id")
-CSV_LABEL = ("label", "class", "class_name", "name", "category", "caption", "description")
+# makesense.ai: the left top corner, width and height.
+MAKESENSE_CORNERS = (("bbox_x", "bbox_y", "bbox_width", "bbox_height"),)
+CSV_IMAGE = ("image", "filename", "file_name", "image_path", "path", "image_id", "image_name", "imageid")
+CSV_LABEL = ("label", "class", "class_name", "name", "category", "caption", "description", "label_name", "labelname")
 
 Importer = Callable[[Source, Losses], Iterator[LabelledImage]]
 
@@ -257,9 +260,9 @@ def import_labelstudio(source: Source, losses: Losses) -> Iterator[LabelledImage
         raise DataError('a Label Studio export is a list of tasks with "data" and "annotations"', source.annotations)
     for position, task in enumerate(tasks):
         try:
-            data = task["data"]
+            data, annotations = _labelstudio_task(task)
             url = str(data.get("image") or next(value for value in data.values() if _is_image_name(value)))
-            results = [result for one in task["annotations"] if not one.get("was_cancelled") for result in one["result"]]
+            results = [result for one in annotations if not one.get("was_cancelled") for result in one["result"]]
         except (KeyError, TypeError, AttributeError, StopIteration) as error:
             where = f"record {position}"
             raise DataError('a task needs "data" with a picture and "annotations" with "result"', source.annotations, where) from error
@@ -284,6 +287,20 @@ def import_labelstudio(source: Source, losses: Losses) -> Iterator[LabelledImage
             boxes.append(box)
             labels.append(", ".join(str(name) for name in names) if isinstance(names, list) else str(names))
         yield LabelledImage(image, size, usable_regions(boxes, labels, size, losses))
+
+
+def _labelstudio_task(task: Any) -> tuple[dict[str, Any], list[Any]]:
+    """A task's data and annotations; of the short export (JSON-MIN), whose keys are the data, and of the first versions, which said completions.
+
+    Raises:
+      KeyError, TypeError, AttributeError: it is none of them.
+    """
+    if "data" in task:
+        return task["data"], task["annotations"] if "annotations" in task else task["completions"]
+    values = [value for one in task.values() if isinstance(one, list) for value in one if isinstance(value, dict)]
+    if not values:
+        raise KeyError("data")
+    return task, [{"result": [{"value": value} for value in values]}]
 
 
 def _labelstudio_box(value: Mapping[str, Any], size_wh: tuple[int, int]) -> list[float]:
@@ -311,18 +328,22 @@ def import_csv(source: Source, losses: Losses) -> Iterator[LabelledImage]:
     """One box a line under a heading, see CSV_CORNERS. Lines of one image need not be together."""
     found: dict[str, list[tuple[list[float], str]]] = {}
     try:
-        rows = csv.DictReader(io.StringIO(read_text(source.annotations), newline=""))
-        image_column, label_column, corners = _csv_columns(rows.fieldnames or [], source.annotations)
-        for row in rows:
-            texts = [row[corner] for corner in corners]
-            try:
-                box = [float(text) for text in texts]
-            except (TypeError, ValueError):
-                losses.refuse(
-                    source.annotations, f"line {rows.line_num}: a box is four numbers; got {str(texts)[:80]}", "lines that cannot be read"
-                )
+        text = read_text(source.annotations)
+        heading = text.partition("\n")[0]
+        # Excel writes what the country's settings say: semicolons where the comma is in the numbers, or tabs.
+        delimiter = max(",;\t", key=heading.count)
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        if {"region_shape_attributes", "region_attributes"} <= set(rows.fieldnames or []):
+            read = (_via_box(row) for row in rows)
+        else:
+            columns = _csv_columns(rows.fieldnames or [], source.annotations)
+            read = (_csv_box(row, *columns, decimal_comma=delimiter == ";") for row in rows)
+        for box, image_name, label in read:
+            if box is None:
+                what = f"line {rows.line_num}: a box is four numbers; got {str(label)[:80]}"
+                losses.refuse(source.annotations, what, "lines that cannot be read")
                 continue
-            found.setdefault((row[image_column] or "").strip(), []).append((box, (row[label_column] or "").strip()))
+            found.setdefault(image_name.strip(), []).append((box, label.strip()))
     except csv.Error as error:
         raise DataError(f"cannot be read as CSV: {error}", source.annotations) from error
     if source.space == "pixels" and found and all(0 <= value <= 1 for lines in found.values() for box, _ in lines for value in box):
@@ -336,14 +357,48 @@ def import_csv(source: Source, losses: Losses) -> Iterator[LabelledImage]:
         yield LabelledImage(image, size, usable_regions(boxes, [label for _, label in lines], size, losses))
 
 
+def _csv_box(
+    row: Mapping[str, str], image: str, label: str, corners: tuple[str, ...], *, decimal_comma: bool
+) -> tuple[list[float] | None, str, str]:
+    """Corners, image name and label of one line; without corners, what stands there instead of the label."""
+    texts = [row[corner] for corner in corners]
+    try:
+        box = [float(text.replace(",", ".") if decimal_comma else text) for text in texts]
+    except (TypeError, ValueError, AttributeError):
+        return None, "", str(texts)
+    if corners in MAKESENSE_CORNERS:
+        box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+    return box, row[image] or "", row[label] or ""
+
+
+def _via_box(row: Mapping[str, str]) -> tuple[list[float] | None, str, str]:
+    """A line of VIA: the shape and its attributes are JSON; the label is the first attribute that has a text."""
+    try:
+        shape, attributes = json.loads(row["region_shape_attributes"]), json.loads(row["region_attributes"])
+        label = next((str(value) for value in attributes.values() if isinstance(value, str) and value.strip()), "")
+        if "all_points_x" in shape:
+            xs, ys = shape["all_points_x"], shape["all_points_y"]
+            return [float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))], row["filename"], label
+        if "width" in shape:
+            x, y, width, height = (float(shape[key]) for key in ("x", "y", "width", "height"))
+            return [x, y, x + width, y + height], row["filename"], label
+        rx = float(shape.get("r", shape.get("rx", 0)))
+        ry = float(shape.get("r", shape.get("ry", 0)))
+        x, y = float(shape["cx"]), float(shape["cy"])
+        return [x - rx, y - ry, x + rx, y + ry], row["filename"], label
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return None, "", str(row.get("region_shape_attributes"))
+
+
 def _csv_columns(fields: Sequence[str], path: Path) -> tuple[str, str, tuple[str, ...]]:
     """The names of the columns for image, label and the four corners."""
     lower = {name.strip().lower(): name for name in fields}
     image = next((lower[name] for name in CSV_IMAGE if name in lower), None)
     label = next((lower[name] for name in CSV_LABEL if name in lower), None)
-    corners = next((names for names in CSV_CORNERS if all(name in lower for name in names)), None)
+    corners = next((names for names in (*CSV_CORNERS, *MAKESENSE_CORNERS) if all(name in lower for name in names)), None)
     if image is None or label is None or corners is None:
-        raise DataError(f"the heading must be like image,x0,y0,x1,y1,label; it is {','.join(fields) or 'empty'}", path, "line 1")
+        shown = ",".join(fields)[:200]
+        raise DataError(f"the heading must be like image,x0,y0,x1,y1,label; it is {shown or 'empty'}", path, "line 1")
     return image, label, tuple(lower[name] for name in corners)
 
 

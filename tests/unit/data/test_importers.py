@@ -391,3 +391,34 @@ def test_names_that_label_studio_writes_for_yolo_and_voc_in_another_encoding(tmp
     write_image(tmp_path / "images/Capture_decran.jpg", (100, 80))
     (sample,) = import_samples("voc", Source(tmp_path / "voc", tmp_path / "images"))
     assert sample.regions[0].label == "杯子"
+
+
+@pytest.mark.parametrize(
+    ("content", "space"),
+    [
+        ("image;x0;y0;x1;y1;label\r\none.jpg;10,0;20;60;70;dog\r\n", "pixels"),
+        ("image\tx0\ty0\tx1\ty1\tlabel\r\none.jpg\t10\t20\t60\t70\tdog\r\n", "pixels"),
+        ("label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\ndog,10,20,50,50,one.jpg,100,80\n", "pixels"),
+        ("ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\none,xclick,dog,1,0.1,0.6,0.25,0.875\n", "unit"),
+        (
+            "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n"
+            'one.jpg,1,"{}",1,0,"{""name"":""rect"",""x"":10,""y"":20,""width"":50,""height"":50}","{""class"":""dog""}"\n',
+            "pixels",
+        ),
+    ],
+    ids=["Excel semicolons", "tabs", "makesense", "Open Images", "VIA"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_csv_of_other_programs(photos, tmp_path, content, space, encoding):
+    (tmp_path / "labels.csv").write_bytes(content.encode(encoding))
+    assert found(import_samples("csv", Source(tmp_path / "labels.csv", photos, space=space))) == {"one.jpg": {"dog": DOG}}
+
+
+def test_labelstudio_short_and_first_exports(photos, write_json):
+    value = labelstudio_box("dog", 10, 25, 50, 62.5)["value"]
+    short = {"image": "/data/upload/1/1a2b3c4d-one.jpg", "id": 1, "label": [{**value, "original_width": 100}], "annotator": 1}
+    first = {"id": 2, "data": {"image": "two.jpg"}, "completions": [{"id": 1, "result": [{"value": value}]}]}
+    assert found(import_samples("labelstudio", Source(write_json("e.json", [short, first]), photos))) == {
+        "one.jpg": {"dog": DOG},
+        "two.jpg": {"dog": DOG},
+    }
