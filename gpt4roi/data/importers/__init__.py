@@ -1,7 +1,7 @@
 """Label files of common tools to labelled images, and those to samples in our format.
 
-`supervision` reads YOLO, VOC and LabelMe, file by file: its loaders for whole data sets keep a full-size mask of every polygon in memory
-and cannot say which file was wrong. COCO is read by the reader that training uses.
+`supervision` reads YOLO and VOC, file by file: its loaders for whole data sets keep a full-size mask of every polygon in memory and cannot say
+which file was wrong. COCO is read by the reader that training uses. What is not understood is counted, with the first example.
 """
 
 from __future__ import annotations
