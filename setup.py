@@ -30,6 +30,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "openai>=1.50",
         "scikit-image>=0.22",
+        "pillow-heif>=0.16",
     ],
 }
 
