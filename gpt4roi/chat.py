@@ -19,8 +19,8 @@ from gpt4roi.engine import Engine, EngineSettings, Generation, PreparedImage, Pr
 from gpt4roi.engine.events import Answer, Event, Failed, Finished, FinishReason, Text, Timings
 from gpt4roi.images import ImageError, ImageLike
 from gpt4roi.masks import Rle
-from gpt4roi.meaning import color_question, meant
-from gpt4roi.measured import measured_answer
+from gpt4roi.meaning import meant
+from gpt4roi.measured import color_answer, measurable
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
 from gpt4roi.models.mask_head import has_mask_head, mask_head_of
@@ -44,7 +44,6 @@ class Exchange:
       places: where those regions were.
       corrected: what a person says the answer should have been.
       stale: a region that was meant has been moved or removed since.
-      runners_up: the next best labels with their probabilities, by region number, where a recogniser named it.
     """
 
     question: str
@@ -54,7 +53,6 @@ class Exchange:
     places: Mapping[int, Place] = field(default_factory=dict)
     corrected: str | None = None
     stale: bool = False
-    runners_up: Mapping[int, tuple[tuple[str, float], ...]] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -376,27 +374,27 @@ class RegionChat:
         self._refuse_while_answering()
         sampling = Sampling(max_new_tokens)
         asked, numbers = self._meant(history, text)
+        started = time.perf_counter()
         measured = self._measured(asked, numbers)
-        prompt = None if measured is not None else self._prompt(history, asked, numbers)
         places = {number: place for number in numbers if (place := self._place(number)) is not None}
         exchange = Exchange(text.strip(), asked, numbers, Answer(""), places)
-        if prompt is None:
-            return self._say(history, exchange, str(measured))
-        return self._answer(history, exchange, prompt, sampling)
+        if measured is not None:
+            return self._say(history, exchange, measured, started)
+        return self._answer(history, exchange, self._prompt(history, asked, numbers), sampling)
 
     def _measured(self, asked: str, numbers: tuple[int, ...]) -> str | None:
         """What pixels tell better than a language model, for models that have a mask head."""
-        head = mask_head_of(self.model) if has_mask_head(self.model) else None
-        if head is None or self._image is None or not numbers or color_question(asked) is None:
+        offered = measurable(asked, len(numbers))
+        if offered is None or self._image is None or not has_mask_head(self.model):
             return None
         regions = [self._regions[number] for number in numbers]
-        return measured_answer(asked, regions, self._image, self.processor, head, self.engine.levels(self._image))
+        return color_answer(offered, regions, self._image, self.processor, mask_head_of(self.model), self.engine.levels(self._image))
 
-    def _say(self, history: list[Exchange], exchange: Exchange, text: str) -> Iterator[Event]:
-        """An answer that is known already, as events."""
-        start = time.perf_counter()
+    def _say(self, history: list[Exchange], exchange: Exchange, text: str, started: float) -> Iterator[Event]:
+        """An answer that was worked out since `started` (of `time.perf_counter`), as events."""
+        taken = time.perf_counter() - started
+        timings = Timings(first_token_s=taken, total_s=taken)
         yield Text(text)
-        timings = Timings(first_token_s=time.perf_counter() - start, total_s=time.perf_counter() - start)
         with self._lock:
             self.last_answer = Answer(text, timings=timings)
             self._exchanges = [*history, replace(exchange, answer=self.last_answer)]

@@ -20,20 +20,30 @@ from gpt4roi.regions import Region
 PRESENT_SHARE = 0.25
 
 
-def measured_answer(
-    asked: str, regions: Sequence[Region], image: PreparedImage, processor: GPT4RoIProcessor, head: MaskHead, levels: Sequence[Tensor]
-) -> str | None:
-    """The answer to a question about the colour of regions; None for other questions, which are the language model's.
+def measurable(asked: str, num_regions: int) -> tuple[str, ...] | None:
+    """The colours that a question offers (`color_question`) if it can be measured; None for questions that are the language model's."""
+    offered = color_question(asked)
+    return None if num_regions == 0 or (offered and num_regions > 1) else offered
+
+
+def color_answer(
+    offered: Sequence[str],
+    regions: Sequence[Region],
+    image: PreparedImage,
+    processor: GPT4RoIProcessor,
+    head: MaskHead,
+    levels: Sequence[Tensor],
+) -> str:
+    """The answer to a question about the colour of regions.
 
     Args:
-      asked: the question with its regions named.
+      offered: from `measurable`.
       regions: those that are meant, at least one.
       levels: the vision tower's, of the image.
     """
-    offered = color_question(asked)
-    if offered is None or (offered and len(regions) > 1):
-        return None
-    shares = [region_colors(region, image, processor, head, levels) for region in regions]
+    mean, std = np.array(processor.image_mean), np.array(processor.image_std)
+    rgb = np.clip((image.pixel_values.permute(1, 2, 0).numpy() * std + mean) * 255 + 0.5, 0, 255).astype(np.uint8)
+    shares = [region_colors(region, rgb, image.size_wh, head, levels) for region in regions]
     if len(regions) > 1:
         return ", ".join(f"{region.mention} is {color_phrase(share)}" for region, share in zip(regions, shares, strict=True)) + "."
     phrase = color_phrase(shares[0]).capitalize()
@@ -46,14 +56,14 @@ def measured_answer(
     return f"{phrase}, so {'yes' if is_there else 'no'}."
 
 
-def region_colors(
-    region: Region, image: PreparedImage, processor: GPT4RoIProcessor, head: MaskHead, levels: Sequence[Tensor]
-) -> np.ndarray:
-    """Share of each of `COLORS` in a region, float64[11]; inside its mask, or inside the outline of what its box holds."""
-    mask = region.mask or head.masks_of(levels, [region.box_xyxy], image.size_wh)[0]
-    mean, std = np.array(processor.image_mean), np.array(processor.image_std)
-    rgb = np.clip((image.pixel_values.permute(1, 2, 0).numpy() * std + mean) * 255 + 0.5, 0, 255).astype(np.uint8)
-    small = cv2.resize(decode(mask).astype(np.uint8), (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA).astype(bool)
+def region_colors(region: Region, rgb: np.ndarray, image_size_wh: tuple[int, int], head: MaskHead, levels: Sequence[Tensor]) -> np.ndarray:
+    """Share of each of `COLORS` in a region, float64[11]; inside its mask, or inside the outline of what its box holds.
+
+    `rgb`: uint8[h, w, 3], the whole image at any size.
+    """
+    mask = decode(region.mask or head.masks_of(levels, [region.box_xyxy], image_size_wh)[0])
+    size = rgb.shape[1], rgb.shape[0]
+    small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA).astype(bool)
     if not small.any():
-        small = cv2.resize(decode(mask).astype(np.float32), (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA) > 0
+        small = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
     return mask_color_fractions(rgb, small)

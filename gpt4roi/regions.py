@@ -161,9 +161,7 @@ class RegionSet(Mapping[int, Region]):
             origin,
             step,
         )
-        self._change({**self._regions, number: region})
-        self._last_number = max(self._last_number, number)
-        return region
+        return self._put(region)
 
     def add_found(self, regions: Iterable[Region]) -> list[Region]:
         """Take regions that a model found, numbered in one go in the order given; their own numbers are ignored. One undo takes all back."""
@@ -222,28 +220,17 @@ class RegionSet(Mapping[int, Region]):
         return [region.to_record() for region in self.values()]
 
     @classmethod
-    def from_records(cls, records: Sequence[Any], image_size_wh: tuple[int, int] | None = None, origin: Origin | None = None) -> RegionSet:
+    def from_records(cls, records: Sequence[Any], image_size_wh: tuple[int, int] | None = None) -> RegionSet:
         """Read the JSON form.
 
-        Args:
-          origin: for records that name none.
         Raises:
           RegionError, BoxError, MaskError: what is wrong with the first record that cannot be used.
         """
         regions = cls(image_size_wh)
         for position, record in enumerate(records):
             region = read_record(record, position)
-            regions.add(
-                region.box_xyxy,
-                number=region.number,
-                label=region.label,
-                mask=region.mask,
-                points=region.points,
-                score=region.score,
-                runners_up=region.runners_up,
-                origin=origin if origin is not None and "origin" not in record else region.origin,
-                step=region.step,
-            )
+            number = regions._free(region.number)
+            regions._put(replace(region, box_xyxy=regions._checked_box(region.box_xyxy, region.mask, "pixels", number)))
         regions._undo.clear()
         return regions
 
@@ -267,6 +254,12 @@ class RegionSet(Mapping[int, Region]):
             x0, y0, x1, y1 = as_boxes([list(box)])[0].tolist()
             return x0, y0, x1, y1
         return validate_box(to_pixels(list(box), self.image_size_wh, space), self.image_size_wh, f"<region{number}>")
+
+    def _put(self, region: Region) -> Region:
+        """Take a region that is checked, under its number."""
+        self._change({**self._regions, region.number: region})
+        self._last_number = max(self._last_number, region.number)
+        return region
 
     def _change(self, regions: dict[int, Region]) -> None:
         self._undo.append(self._regions)

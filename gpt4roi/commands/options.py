@@ -6,8 +6,6 @@ import argparse
 from typing import Any
 
 from gpt4roi.boxes import SPACES, parse_box, parse_points
-from gpt4roi.masks import from_png
-from gpt4roi.regions import RegionSet
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +63,10 @@ def read_regions(args: argparse.Namespace, image_size_wh: tuple[int, int]) -> li
     Raises:
       BoxError, MaskError: which one cannot be used, and why.
     """
+    # Here, so that a help page does not wait for OpenCV.
+    from gpt4roi.masks import from_png
+    from gpt4roi.regions import RegionSet
+
     wanted: list[dict[str, Any]] = []
     checked = RegionSet(image_size_wh)
     for kind, text in args.regions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,27 +99,3 @@ class Answer:
     def stopped(self) -> bool:
         """Whether somebody stopped it, not the model."""
         return self.finish_reason == "cancelled"
-
-
-def answer_of(events: Iterable[Event]) -> Answer:
-    """The whole answer of a stream.
-
-    Raises:
-      Exception: the error of a `Failed` event, as it is.
-    """
-    text = ""
-    regions: list[Region] = []
-    steps: list[str] = []
-    for event in events:
-        match event:
-            case Text(piece):
-                text += piece
-            case Found(found):
-                regions += found
-            case StepDone(step, _):
-                steps.append(step)
-            case Finished(reason, timings):
-                return Answer(text, tuple(regions), tuple(steps), timings, reason)
-            case Failed(error):
-                raise error
-    raise RuntimeError("the stream of an answer ended without Finished or Failed")

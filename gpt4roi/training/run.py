@@ -280,14 +280,18 @@ def finish(prepared: Prepared) -> Path:
     if lost and config.num_workers == 0:
         print(f"too long for {config.max_length} tokens: {lost}", file=sys.stderr)
     step, planned = state.global_step, prepared.clock.max_steps
-    limits = {"max_steps": config.max_steps, "max_minutes": config.max_minutes, "epochs": config.epochs}
     (Path(config.output_dir) / FINISHED_NAME).write_text(
-        json.dumps({"checkpoint": best.name, "step": step, **limits}) + "\n", encoding="utf-8"
+        json.dumps({"checkpoint": best.name, "step": step, **limits_of(config)}) + "\n", encoding="utf-8"
     )
     if planned < WHOLE_RUN_STEPS and step < HARDLY_TRAINED * planned:
         print(f"only {step} of {planned} planned steps were made: this is hardly trained; give it more time with --max-minutes", flush=True)
     print(f"finished: {folder} (from {best.name})", flush=True)
     return folder
+
+
+def limits_of(config: TrainConfig) -> dict[str, float | None]:
+    """What ends a run."""
+    return {"max_steps": config.max_steps, "max_minutes": config.max_minutes, "epochs": config.epochs}
 
 
 def finished_run(config: TrainConfig) -> str | None:
@@ -297,8 +301,7 @@ def finished_run(config: TrainConfig) -> str | None:
         record = json.loads((output / FINISHED_NAME).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    limits = {"max_steps": config.max_steps, "max_minutes": config.max_minutes, "epochs": config.epochs}
-    is_same = all(record.get(name) == value for name, value in limits.items())
+    is_same = all(record.get(name) == value for name, value in limits_of(config).items())
     return record["checkpoint"] if is_same and (output / FINAL_NAME).is_dir() else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +54,13 @@ def test_colour_questions_in_other_forms(flat: RegionChat) -> None:
     assert flat.ask("is it yellow or green").text == "Mostly blue, so neither."
     assert flat.ask("what colours are <region1> and <region2>").text == "<region1> is mostly red, <region2> is mostly blue."
     assert [one.answer.finish_reason for one in flat.exchanges] == ["stop"] * 5
+
+
+def test_the_time_of_a_measured_answer_holds_the_measuring(flat: RegionChat) -> None:
+    flat.add_region(PLACES["red"])
+    start = time.perf_counter()
+    timings = flat.ask("What color is <region1>?").timings
+    assert timings.first_token_s > (time.perf_counter() - start) / 2
 
 
 def test_other_questions_are_the_language_models(flat: RegionChat) -> None:

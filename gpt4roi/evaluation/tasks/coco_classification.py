@@ -72,9 +72,8 @@ class CocoClassification(Task):
             return {"class": name, "strict": name == item.references[0], "ranked": ranked}
         if not isinstance(output, str):
             return None
-        strict = self._matcher.exact(output) == item.references[0]
-        named = item.references[0] if strict else self._matcher.resolve(output)
-        return None if named is None else {"class": named, "strict": strict}
+        named = self._matcher.resolve(output)
+        return None if named is None else {"class": named, "strict": self._matcher.exact(output) == item.references[0]}
 
     def score(self, item: Item, parsed: Any | None) -> float:
         return float(parsed is not None and parsed["class"] == item.references[0])
