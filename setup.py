@@ -19,6 +19,7 @@ EXTRAS = {
         "python-multipart>=0.0.9",
     ],
     "heic": ["pillow-heif>=0.16"],
+    "ocr": ["rapidocr>=3.4"],
     "quantize": ["bitsandbytes>=0.50"],
     "test": [
         "bitsandbytes>=0.50",
@@ -31,6 +32,7 @@ EXTRAS = {
         "openai>=1.50",
         "scikit-image>=0.22",
         "pillow-heif>=0.16",
+        "rapidocr>=3.4",
     ],
 }
 
@@ -52,6 +54,8 @@ setup(
         "gguf>=0.10",
         "timm>=1.0",
         "safetensors>=0.4",
+        "inflect>=7.0",
+        "pyspellchecker>=0.8",
         "numpy>=1.26",
         "onnx>=1.18",
         "onnxruntime>=1.22",

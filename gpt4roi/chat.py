@@ -11,24 +11,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
+from gpt4roi.answers import Fact, FindError, Look, find_phrases, respond
+from gpt4roi.answers.places import iou
+from gpt4roi.answers.translate import to_english
 from gpt4roi.boxes import Box
 from gpt4roi.conversation import ConversationError, Turn, check_mentions, mentioned_numbers
 from gpt4roi.engine import Engine, EngineSettings, Generation, PreparedImage, Prompt, Sampling, TextStream, build_prompt, prepare_image
-from gpt4roi.engine.events import Answer, Event, Failed, Finished, FinishReason, Text, Timings
+from gpt4roi.engine.events import Answer, Event, Failed, Finished, FinishReason, Found, Text, Timings
+from gpt4roi.eyes import eyes_of, has_eyes
+from gpt4roi.eyes.letters import can_read, read_lines
+from gpt4roi.eyes.names import names
 from gpt4roi.images import ImageError, ImageLike
 from gpt4roi.masks import Rle
-from gpt4roi.meaning import meant
-from gpt4roi.measured import color_answer, measurable
+from gpt4roi.meaning import meant, points_back
+from gpt4roi.measured import color_answer, measurable, region_colors
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from gpt4roi.models.loading import load_model
 from gpt4roi.models.mask_head import has_mask_head, mask_head_of
 from gpt4roi.models.point_masks import mask_at_points
-from gpt4roi.regions import RegionSet
+from gpt4roi.regions import Region, RegionSet
 
 Progress = Callable[[str, float | None], None]
 DEFAULT_NEW_TOKENS = 256
+# A region that is found again is the same one.
+SAME_IOU = 0.8
 # Where a region was when something was said about it.
 Place = tuple[Box, str | None]
 
@@ -91,6 +100,7 @@ class RegionChat:
         self._image_name: str | None = None
         self._regions = RegionSet()
         self._selected: int | None = None
+        self._rejected: list[Region] = []
         self._exchanges: list[Exchange] = []
         self.last_answer: Answer | None = None
 
@@ -121,6 +131,17 @@ class RegionChat:
         """Width and height of the image in pixels; None without an image."""
         return None if self._image is None else self._image.size_wh
 
+    @property
+    def image_key(self) -> str:
+        """SHA-256 of the image.
+
+        Raises:
+          ImageError: there is none.
+        """
+        self._refuse_without_image()
+        assert self._image is not None
+        return self._image.key
+
     def set_image(self, image: ImageLike | PreparedImage, name: str | None = None, regions: RegionSet | None = None) -> None:
         """Take an image and begin a new conversation about it: regions and exchanges of the last one are forgotten.
 
@@ -140,7 +161,7 @@ class RegionChat:
             self._image = loaded
             self._image_name = name or (str(image) if isinstance(image, (str, Path)) else None)
             self._regions = regions
-            self._selected, self._exchanges, self.last_answer = None, [], None
+            self._selected, self._exchanges, self.last_answer, self._rejected = None, [], None, []
 
     @property
     def regions(self) -> RegionSet:
@@ -186,9 +207,71 @@ class RegionChat:
             self._regions.label(number, label)
 
     def remove_region(self, number: int) -> None:
-        """Remove region `number`. Its number is not given again; earlier answers about it are stale."""
+        """Remove region `number`. Its number is not given again; earlier answers about it are stale; if it was found it is not found again."""
         with self._lock:
-            self._regions.remove(number)
+            removed = self._regions.remove(number)
+            if removed.origin == "found":
+                self._rejected.append(removed)
+
+    def _was_rejected(self, region: Region) -> bool:
+        return any(old.label == region.label and iou(old.box_xyxy, region.box_xyxy) >= SAME_IOU for old in self._rejected)
+
+    def find(
+        self, what: str, *, one: bool = False, without: Sequence[str] = (), threshold: float | None = None, step: str | None = None
+    ) -> list[Region]:
+        """Find things by words: `dog`, `red car`, `the second cup from the left`; several phrases are separated by commas.
+
+        What is found becomes regions of the conversation with label and score, origin `found`, the surest first; nothing is a result too.
+        A region that was found and removed does not come back.
+
+        Args:
+          one: only the best.
+          without: names that are not meant ("cup", without "glass").
+          threshold: least score, 0 to 1; by default the one that was fitted.
+          step: the plan step that asks.
+        Raises:
+          ImageError: there is no image. FindError: no phrase, one twice, an unknown word, or this model has no eyes.
+        """
+        with self._lock:
+            self._refuse_without_image()
+            look = self.look()
+            found = find_phrases(look, what, one, without, threshold)
+            return self.add_found([replace(region, step=step) for region in found if not self._was_rejected(region)])
+
+    def add_found(self, regions: Sequence[Region]) -> list[Region]:
+        """Take regions that were found; each gets its number, or keeps the one it was found with before."""
+        with self._lock:
+            return [self._numbered(region) for region in regions]
+
+    def look(self) -> Look:
+        """What there is to look at, for questions that facts answer.
+
+        Raises:
+          ImageError: there is no image. FindError: the model has another vision tower than the embedded default's.
+        """
+        self._refuse_without_image()
+        if not has_eyes(self.model):
+            raise FindError(
+                "this model has another vision tower than the embedded default, so it cannot find things; use the embedded default"
+            )
+        return self._look()
+
+    def outline(self, number: int) -> Region:
+        """Give region `number` the outline of what is in its box, as its mask."""
+        with self._lock:
+            region = self._regions[number]
+            return region if region.mask is not None else self._regions.outline(number, self.outline_of(region))
+
+    def outline_of(self, region: Region) -> Rle:
+        """A region's mask, or the outline of what is in its box.
+
+        Raises:
+          MaskError: the model has no mask head.
+        """
+        self._refuse_without_image()
+        assert self._image is not None
+        head = mask_head_of(self.model)
+        return region.mask or head.masks_of(self.engine.levels(self._image), [region.box_xyxy], self._image.size_wh)[0]
 
     def undo_region(self) -> bool:
         """Take back the last change of the regions; False where there is none."""
@@ -341,7 +424,13 @@ class RegionChat:
         """The question with its regions named, and their numbers."""
         if not text.strip():
             raise ConversationError("the question is empty; type one")
-        what = meant(text, list(self._regions), self._selected, history[-1].asked if history else None)
+        drawn = [number for number, region in self._regions.items() if region.origin != "found"]
+        spoken_of = [region.number for region in history[-1].answer.regions if region.number in self._regions] if history else []
+        # "What color is it?" after "where is the cat?" is about the cat that was found.
+        chosen = self.selected if self.selected is not None else spoken_of[0] if spoken_of and (not drawn or points_back(text)) else None
+        if self._looks():
+            text = to_english(text, names()).text
+        what = meant(text, [*self._regions] if chosen in spoken_of else drawn, chosen, history[-1].asked if history else None)
         if self._image is None and what.numbers:
             raise ImageError("the question names a region but there is no picture; set one and draw on it first")
         check_mentions(what.text, self._regions)
@@ -375,30 +464,70 @@ class RegionChat:
         sampling = Sampling(max_new_tokens)
         asked, numbers = self._meant(history, text)
         started = time.perf_counter()
-        measured = self._measured(asked, numbers)
+        fact = self._fact(asked, numbers)
         places = {number: place for number in numbers if (place := self._place(number)) is not None}
         exchange = Exchange(text.strip(), asked, numbers, Answer(""), places)
-        if measured is not None:
-            return self._say(history, exchange, measured, started)
+        if fact is not None:
+            return self._say(history, exchange, fact, started)
         return self._answer(history, exchange, self._prompt(history, asked, numbers), sampling)
 
-    def _measured(self, asked: str, numbers: tuple[int, ...]) -> str | None:
-        """What pixels tell better than a language model, for models that have a mask head."""
-        offered = measurable(asked, len(numbers))
-        if offered is None or self._image is None or not has_mask_head(self.model):
+    def _fact(self, asked: str, numbers: tuple[int, ...]) -> Fact | None:
+        """What looking tells better than a language model; None where the model is to speak."""
+        if self._image is None or not has_mask_head(self.model):
             return None
-        regions = [self._regions[number] for number in numbers]
-        return color_answer(offered, regions, self._image, self.processor, mask_head_of(self.model), self.engine.levels(self._image))
+        offered = measurable(asked, len(numbers))
+        if offered is not None:
+            regions = [self._regions[number] for number in numbers]
+            return Fact(color_answer(offered, regions, self._colors))
+        return respond(asked, self._look(numbers)) if self._looks() else None
 
-    def _say(self, history: list[Exchange], exchange: Exchange, text: str, started: float) -> Iterator[Event]:
-        """An answer that was worked out since `started` (of `time.perf_counter`), as events."""
+    def _looks(self) -> bool:
+        """Whether facts answer: for the embedded default as it is shipped. A model that was trained further speaks for itself."""
+        return self._image is not None and self.model.is_embedded_default and has_eyes(self.model)
+
+    def _look(self, numbers: tuple[int, ...] = ()) -> Look:
+        assert self._image is not None  # the caller has looked
+        sight = eyes_of(self.model).sight(self._image, self.engine.levels(self._image))
+        return Look(sight, self._regions, numbers, self._colors, self._read if can_read() else None)
+
+    def _read(self, box: Sequence[float] | None) -> str:
+        """The letters in a box, or in the whole image."""
+        assert self._image is not None  # the caller has looked
+        rgb, (width, height) = self._image.rgb, self._image.size_wh
+        if box is not None:
+            x, y = rgb.shape[1] / width, rgb.shape[0] / height
+            rgb = rgb[
+                int(box[1] * y) : max(int(box[1] * y) + 1, round(box[3] * y)), int(box[0] * x) : max(int(box[0] * x) + 1, round(box[2] * x))
+            ]
+        return " ".join(line.text for line in read_lines(rgb))
+
+    def _colors(self, region: Region) -> np.ndarray:
+        """Share of each of `COLORS` in a region, measured inside its outline."""
+        assert self._image is not None  # the caller has looked
+        image = self._image
+        return region_colors(region, image.rgb, image.size_wh, mask_head_of(self.model), self.engine.levels(image))
+
+    def _say(self, history: list[Exchange], exchange: Exchange, fact: Fact, started: float) -> Iterator[Event]:
+        """A fact that was looked up since `started` (of `time.perf_counter`), as events; what was found gets its numbers."""
         taken = time.perf_counter() - started
         timings = Timings(first_token_s=taken, total_s=taken)
-        yield Text(text)
         with self._lock:
-            self.last_answer = Answer(text, timings=timings)
-            self._exchanges = [*history, replace(exchange, answer=self.last_answer)]
+            found = tuple(self._numbered(region) for region in fact.found)
+            text = fact.text.format(*(region.mention for region in found)) if found else fact.text
+            self.last_answer = Answer(text, found, timings=timings, scores=dict(fact.scores))
+            seen = {region.number: place for region in found if (place := self._place(region.number)) is not None}
+            self._exchanges = [*history, replace(exchange, answer=self.last_answer, places={**seen, **exchange.places})]
+        if found:
+            yield Found(found)
+        yield Text(text)
         yield Finished("stop", timings)
+
+    def _numbered(self, region: Region) -> Region:
+        """A found region with its number; the one that is there already, where it was found before."""
+        for known in self._regions.values():
+            if known.origin == "found" and known.label == region.label and iou(known.box_xyxy, region.box_xyxy) >= SAME_IOU:
+                return known
+        return self._regions.add_found([region])[0]
 
     def _answer(self, history: list[Exchange], exchange: Exchange, prompt: Prompt, sampling: Sampling) -> Iterator[Event]:
         with self._lock:

@@ -13,6 +13,9 @@ from gpt4roi.errors import UserError
 # Command -> (module with add_arguments(parser) and run(args), one line of help).
 COMMANDS = {
     "ask": ("gpt4roi.commands.ask", "ask one question about boxes on a picture"),
+    "find": ("gpt4roi.commands.find", "find things on a picture by words"),
+    "do": ("gpt4roi.commands.do", "a request becomes a plan of steps that look and edit"),
+    "replay": ("gpt4roi.commands.replay", "a saved run again, or with a step changed"),
     "chat": ("gpt4roi.commands.chat", "talk about a picture in the terminal, many turns"),
     "serve": ("gpt4roi.commands.serve", "OpenAI-compatible HTTP API"),
     "train": ("gpt4roi.commands.train", "train or fine-tune from a YAML config"),

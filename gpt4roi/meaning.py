@@ -79,6 +79,11 @@ def is_small_talk(text: str) -> bool:
     return _SMALL_TALK.search(text) is not None
 
 
+def points_back(text: str) -> bool:
+    """Whether a question speaks of something that was spoken of before: "it", "he", "them"."""
+    return re.search(r"\b(?:it|its|he|his|she|her|they|them|that|this|those|these)\b", text, re.IGNORECASE) is not None
+
+
 def meant(text: str, known: Sequence[int], selected: int | None = None, previous: str | None = None) -> Meant:
     """Name the regions that a question is about.
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from torch import Tensor
 
 from gpt4roi.colors import COLORS, color_phrase, mask_color_fractions
-from gpt4roi.engine import PreparedImage
 from gpt4roi.masks import decode
 from gpt4roi.meaning import color_question
-from gpt4roi.models import GPT4RoIProcessor
 from gpt4roi.models.mask_head import MaskHead
 from gpt4roi.regions import Region
 
@@ -26,24 +24,15 @@ def measurable(asked: str, num_regions: int) -> tuple[str, ...] | None:
     return None if num_regions == 0 or (offered and num_regions > 1) else offered
 
 
-def color_answer(
-    offered: Sequence[str],
-    regions: Sequence[Region],
-    image: PreparedImage,
-    processor: GPT4RoIProcessor,
-    head: MaskHead,
-    levels: Sequence[Tensor],
-) -> str:
+def color_answer(offered: Sequence[str], regions: Sequence[Region], colors: Callable[[Region], np.ndarray]) -> str:
     """The answer to a question about the colour of regions.
 
     Args:
       offered: from `measurable`.
       regions: those that are meant, at least one.
-      levels: the vision tower's, of the image.
+      colors: shares of `COLORS` in a region, float64[11].
     """
-    mean, std = np.array(processor.image_mean), np.array(processor.image_std)
-    rgb = np.clip((image.pixel_values.permute(1, 2, 0).numpy() * std + mean) * 255 + 0.5, 0, 255).astype(np.uint8)
-    shares = [region_colors(region, rgb, image.size_wh, head, levels) for region in regions]
+    shares = [colors(region) for region in regions]
     if len(regions) > 1:
         return ", ".join(f"{region.mention} is {color_phrase(share)}" for region, share in zip(regions, shares, strict=True)) + "."
     phrase = color_phrase(shares[0]).capitalize()
@@ -52,8 +41,8 @@ def color_answer(
     best = max(offered, key=lambda name: shares[0][COLORS.index(name)])
     is_there = shares[0][COLORS.index(best)] >= PRESENT_SHARE
     if len(offered) > 1:
-        return f"{phrase}, so {best if is_there else 'neither'}."
-    return f"{phrase}, so {'yes' if is_there else 'no'}."
+        return f"{best.capitalize()}." if is_there else f"{phrase}, so neither."
+    return f"{'Yes' if is_there else 'No'}, it is {phrase.lower()}."
 
 
 def region_colors(region: Region, rgb: np.ndarray, image_size_wh: tuple[int, int], head: MaskHead, levels: Sequence[Tensor]) -> np.ndarray:

@@ -185,6 +185,12 @@ class RegionSet(Mapping[int, Region]):
         self._change({**self._regions, number: moved})
         return moved
 
+    def outline(self, number: int, mask: Rle) -> Region:
+        """Give a region a mask and keep all else."""
+        region = replace(self[number], mask=mask)
+        self._change({**self._regions, number: region})
+        return region
+
     def label(self, number: int, label: str | None) -> Region:
         """Name a region as a person does: the name replaces the model's, with its score and runners-up."""
         named = replace(self[number], label=label, score=None, runners_up=())

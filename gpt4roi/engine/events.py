@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,7 +87,8 @@ Event = Text | Found | StepStarted | StepDone | Finished | Failed
 class Answer:
     """An answer, or the part of it that was written before it was stopped.
 
-    text: with regions named as `<regionN>`. regions: those found for it. steps: ids of the plan steps it came from.
+    text: with regions named as `<regionN>`. regions: those found for it. steps: ids of the plan steps it came from. scores: names that were
+    weighed, with their probabilities.
     """
 
     text: str
@@ -94,6 +96,7 @@ class Answer:
     steps: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)
     finish_reason: FinishReason = "stop"
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def stopped(self) -> bool:

@@ -219,6 +219,7 @@ def load(
             "'%s' is missing: the language model has not learned to read regions; clone the repository again to talk to it", ADAPTER_NAME
         )
     load_trained(model, tensors, scale)
+    model.is_embedded_default = True
     settings = json.loads((ASSETS / "processor_config.json").read_text(encoding="utf-8"))
     settings.pop("processor_class")
     processor = GPT4RoIProcessor(tokenizer, **settings)

@@ -44,6 +44,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _skip_keys_device_placement = ["past_key_values"]
+    # Set by `embedded.load`: the shipped detector and recogniser answer for this model. A model that was trained further speaks for itself.
+    is_embedded_default = False
 
     def __init__(self, config: GPT4RoIConfig, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)

@@ -48,9 +48,9 @@ def test_a_moved_box_has_the_colour_of_its_new_place(flat: RegionChat) -> None:
 def test_colour_questions_in_other_forms(flat: RegionChat) -> None:
     flat.add_region(PLACES["red"])
     flat.add_region(PLACES["blue"])
-    assert flat.ask("is <region1> red?").text == "Mostly red, so yes."
-    assert flat.ask("is <region1> green?").text == "Mostly red, so no."
-    assert flat.ask("is it yellow or blue").text == "Mostly blue, so blue."
+    assert flat.ask("is <region1> red?").text == "Yes, it is mostly red."
+    assert flat.ask("is <region1> green?").text == "No, it is mostly red."
+    assert flat.ask("is it yellow or blue").text == "Blue."
     assert flat.ask("is it yellow or green").text == "Mostly blue, so neither."
     assert flat.ask("what colours are <region1> and <region2>").text == "<region1> is mostly red, <region2> is mostly blue."
     assert [one.answer.finish_reason for one in flat.exchanges] == ["stop"] * 5
@@ -63,6 +63,8 @@ def test_the_time_of_a_measured_answer_holds_the_measuring(flat: RegionChat) -> 
     assert timings.first_token_s > (time.perf_counter() - start) / 2
 
 
-def test_other_questions_are_the_language_models(flat: RegionChat) -> None:
+def test_other_questions_are_the_language_models(flat: RegionChat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that was trained further: it may have learned other names than the shipped eyes know."""
+    monkeypatch.setattr(flat.model, "is_embedded_default", False)
     flat.add_region(PLACES["red"])
     assert flat.ask("What is <region1>?", 4).timings.new_tokens > 0
