@@ -430,7 +430,7 @@ class RegionChat:
         chosen = self.selected if self.selected is not None else spoken_of[0] if spoken_of and (not drawn or points_back(text)) else None
         if self._looks():
             text = to_english(text, names()).text
-        what = meant(text, [*self._regions] if chosen in spoken_of else drawn, chosen, history[-1].asked if history else None)
+        what = meant(text, [*self._regions] if chosen is not None else drawn, chosen, history[-1].asked if history else None)
         if self._image is None and what.numbers:
             raise ImageError("the question names a region but there is no picture; set one and draw on it first")
         check_mentions(what.text, self._regions)
@@ -507,20 +507,30 @@ class RegionChat:
         image = self._image
         return region_colors(region, image.rgb, image.size_wh, mask_head_of(self.model), self.engine.levels(image))
 
-    def _say(self, history: list[Exchange], exchange: Exchange, fact: Fact, started: float) -> Iterator[Event]:
-        """A fact that was looked up since `started` (of `time.perf_counter`), as events; what was found gets its numbers."""
-        taken = time.perf_counter() - started
-        timings = Timings(first_token_s=taken, total_s=taken)
+    def fact(self, text: str) -> Answer | None:
+        """What looking tells to a question, without the language model and without keeping the exchange; None where the model is to speak."""
         with self._lock:
-            found = tuple(self._numbered(region) for region in fact.found)
-            text = fact.text.format(*(region.mention for region in found)) if found else fact.text
-            self.last_answer = Answer(text, found, timings=timings, scores=dict(fact.scores))
-            seen = {region.number: place for region in found if (place := self._place(region.number)) is not None}
-            self._exchanges = [*history, replace(exchange, answer=self.last_answer, places={**seen, **exchange.places})]
-        if found:
-            yield Found(found)
-        yield Text(text)
-        yield Finished("stop", timings)
+            started = time.perf_counter()
+            fact = self._fact(*self._meant(self._exchanges, text))
+            return None if fact is None else self._known(fact, started)
+
+    def _known(self, fact: Fact, started: float) -> Answer:
+        """A fact that was looked up since `started` (of `time.perf_counter`) as an answer; what was found gets its numbers."""
+        found = tuple(self._numbered(region) for region in fact.found)
+        text = fact.text.format(*(region.mention for region in found)) if found else fact.text
+        taken = time.perf_counter() - started
+        return Answer(text, found, timings=Timings(first_token_s=taken, total_s=taken), scores=dict(fact.scores))
+
+    def _say(self, history: list[Exchange], exchange: Exchange, fact: Fact, started: float) -> Iterator[Event]:
+        """A fact as events."""
+        with self._lock:
+            answer = self.last_answer = self._known(fact, started)
+            seen = {region.number: place for region in answer.regions if (place := self._place(region.number)) is not None}
+            self._exchanges = [*history, replace(exchange, answer=answer, places={**seen, **exchange.places})]
+        if answer.regions:
+            yield Found(answer.regions)
+        yield Text(answer.text)
+        yield Finished("stop", answer.timings)
 
     def _numbered(self, region: Region) -> Region:
         """A found region with its number; the one that is there already, where it was found before."""

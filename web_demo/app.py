@@ -66,6 +66,7 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                     picture=None,
                     note=None,
                     warning=None,
+                    found=None,
                     asked=0,
                 )
                 examples = gr.HTML(_examples_html(), js_on_load=_static("examples.js"), apply_default_css=False, elem_id="examples")
@@ -175,6 +176,11 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                 ]
                 if view.box_error:
                     updates[-1] = _canvas_message(note=view.box_error)
+                elif view.found:
+                    found = [
+                        {"number": r.number, "box": list(r.box_xyxy), "label": r.label or "", "score": r.score or 0.0} for r in view.found
+                    ]
+                    updates[-1] = gr.HTML(found={"serial": next(serial), "regions": found})
                 elif busy is None and view.busy:
                     updates[-1] = gr.HTML(asked=max(handlers.parse_regions(canvas_value), default=0))
                 busy = view.busy

@@ -38,13 +38,14 @@ Boxes = dict[int, Box]
 
 @dataclass(frozen=True)
 class ChatView:
-    """What the page shows after a step. `question` replaces the text of the question box unless it is None."""
+    """What the page shows after a step. `question` replaces the text of the question box unless it is None; `found` is drawn on the picture."""
 
     html: str
     busy: bool = False
     question: str | None = None
     question_error: str = ""
     box_error: str = ""
+    found: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,8 @@ def _answer(session: Session, loader: ModelLoader, text: str, boxes: Boxes, sele
         typed_again, error = text, f"The answer failed ({short(failure)}). Your question is back in the box; try again."
     finally:
         session.open_question = None
-    yield ChatView(view(session).html, question=None if again else typed_again, question_error=error)
+    found = session.exchanges[-1].answer.regions if session.exchanges and not error else ()
+    yield ChatView(view(session).html, question=None if again else typed_again, question_error=error, found=found)
 
 
 def _is_ready(loader: ModelLoader) -> tuple[bool, str]:

@@ -408,7 +408,11 @@ def _counted(text: str, b: _Builder) -> bool:
     found = re.match(r"^(?:and )?(?:how many|count(?: up)?(?: all)?|tally(?: up)?|(?:the )?(?:total )?number of|nb of|(?:tell|say|show)(?: me| us)? how many|give (?:me )?the number of)\s*(?:of )?\b(.*)$", text) or re.match(r"^(.+?)[:,] ?how many$", text)  # fmt: skip
     if not found:
         return False
-    said = re.sub(r"\s+(?:are|is)(?: there)?\s+(?=(?:to the |on the )?(?:left|right)\b|above|below|under|over|near|next|behind|inside|outside|between|close)", " ", found[1])
+    said = re.sub(
+        r"\s+(?:are|is)(?: there)?\s+(?=(?:to the |on the )?(?:left|right)\b|above|below|under|over|near|next|behind|inside|outside|between|close)",
+        " ",
+        found[1],
+    )
     target, *separate = re.split(r",? ?\b(?:separately|and separately)\b", said)
     target = re.sub(
         r"\s+\b(?:are|is|do|does|can|there|you|we|i|have|in (?:the|this) (?:picture|image|photo|room|scene|harbou?r)|here|on the (?:floor|table))\b.*$",

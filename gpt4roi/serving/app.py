@@ -30,7 +30,7 @@ from gpt4roi.serving.parse import Job, build_job, has_image
 from gpt4roi.serving.request import parse_request
 from gpt4roi.serving.schema import ChatRequest, component_schemas, request_documentation
 from gpt4roi.serving.settings import ServerSettings
-from gpt4roi.serving.stream import Answering
+from gpt4roi.serving.stream import Answering, Known
 from gpt4roi.serving.workers import ImageWorkers, while_connected
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         check_is_json(request)
         wanted, job = await _read(request)
         try:
-            answering = Answering(engine, job, settings.timeout_s)
+            answering: Answering | Known = Answering(engine, job, settings.timeout_s) if job.known is None else Known(job.known)
         except EngineBusyError as error:
             raise ApiError(503 if isinstance(error, EngineClosedError) else 429, str(error)) from error
         except PromptTooLongError as error:
@@ -120,7 +120,9 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         async for _ in answering.pieces(request.is_disconnected):
             pass
         _record(answering, job)
-        message = {"role": "assistant", "content": answering.text, "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": answering.text, "refusal": None}
+        if job.known is not None:
+            message |= {"regions": [region.to_record() for region in job.known.regions], "scores": dict(job.known.scores)}
         choice = {"index": 0, "message": message, "finish_reason": answering.finish_reason, "logprobs": None}
         return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": answering.usage()})
 
@@ -137,7 +139,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
             except UserError as error:
                 raise ApiError(400, str(error)) from error
 
-    async def _events(answering: Answering, job: Job, head: dict[str, Any], with_usage: bool) -> AsyncIterator[str]:
+    async def _events(answering: Answering | Known, job: Job, head: dict[str, Any], with_usage: bool) -> AsyncIterator[str]:
         def event(delta: dict[str, str] | None, finish_reason: str | None = None, **more: Any) -> str:
             choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}]
             return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': choices, **more}, ensure_ascii=False)}\n\n"
@@ -160,7 +162,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
             answering.cancel()
             _record(answering, job)
 
-    def _record(answering: Answering, job: Job) -> None:
+    def _record(answering: Answering | Known, job: Job) -> None:
         metrics.record_answer(answering.timings)
         if settings.log_texts:
             logger.info("question %r answer %r", job.question, answering.text)

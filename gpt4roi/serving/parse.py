@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpt4roi.chat import RegionChat
 from gpt4roi.conversation import Turn, mentioned_numbers
-from gpt4roi.engine import Engine, Prompt, Sampling, build_prompt
+from gpt4roi.engine import Engine, PreparedImage, Prompt, Sampling, build_prompt
 from gpt4roi.engine.constraint import Constraint, JsonForms
+from gpt4roi.engine.events import Answer
 from gpt4roi.meaning import meant, spell_mentions
 from gpt4roi.regions import RegionSet
 from gpt4roi.serving.errors import ApiError
@@ -22,13 +24,14 @@ ROLES = {"developer": "system", "tool": "user", "function": "user"}
 
 @dataclass(frozen=True)
 class Job:
-    """What the engine is asked."""
+    """What the engine is asked; `known` is the answer where facts give it, and the engine has nothing to do."""
 
     prompt: Prompt
     sampling: Sampling
     known_numbers: frozenset[int]
     stop_strings: list[str]
     question: str
+    known: Answer | None = None
 
 
 @dataclass
@@ -72,7 +75,15 @@ def build_job(request: ChatRequest, engine: Engine, images: ImageStore, forms: J
         seed=request.seed,
         constraint=_constraint(request, forms),
     )
-    return Job(prompt, sampling, frozenset(regions), [*engine.stop_strings, *filter(None, stops)], turns[-1].content)
+    known = _fact(engine, image, regions, turns) if sampling.constraint is None and image is not None else None
+    return Job(prompt, sampling, frozenset(regions), [*engine.stop_strings, *filter(None, stops)], turns[-1].content, known)
+
+
+def _fact(engine: Engine, image: PreparedImage, regions: RegionSet, turns: list[Turn]) -> Answer | None:
+    """The answer that looking gives, as in `RegionChat`; None where the language model is to speak."""
+    chat = RegionChat(engine.model, engine.processor, engine)
+    chat.set_image(image, regions=regions)
+    return chat.fact(turns[-1].content)
 
 
 def _constraint(request: ChatRequest, forms: JsonForms) -> Constraint | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gpt4roi.engine import Engine, TextStream
+from gpt4roi.engine.events import Answer
 from gpt4roi.serving.errors import ApiError
 from gpt4roi.serving.parse import Job
 
@@ -93,4 +94,31 @@ class Answering:
             "total_tokens": prompt + new,
             "prompt_tokens_details": {"cached_tokens": int(timings.get("reused_tokens", 0))},
             "gpt4roi": {name: round(value, 5) for name, value in timings.items()},
+        }
+
+
+class Known:
+    """An answer that is there already, in the form of `Answering`."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.text = answer.text
+        self.finish_reason = "stop"
+        self.timings: dict[str, float] = {"total_s": answer.timings.total_s, "first_token_s": answer.timings.first_token_s}
+
+    async def pieces(self, is_disconnected: Callable[[], Awaitable[bool]] | None = None) -> AsyncIterator[str]:
+        """The whole as one piece."""
+        yield self.text
+
+    def cancel(self) -> None:
+        """Nothing is under way."""
+
+    def usage(self) -> dict[str, object]:
+        """No tokens were used."""
+        return {
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "total_tokens": 0,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "gpt4roi": {name: round(value, 5) for name, value in self.timings.items()},
         }

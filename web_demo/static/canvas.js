@@ -8,6 +8,7 @@
 // props.picture  {serial, url, width, height, name, regions}: Python's; a new serial is a new picture, with the boxes it comes with
 // props.note     {serial, text}: a mistake to show under the picture
 // props.warning  {serial, text}: a question to the user: does the waiting picture start a new conversation?
+// props.found    {serial, regions: [{number, box, label, score}]}: what the model found, to be drawn beside the user's own
 // props.asked    the highest region number that a question has been asked with
 
 const $ = (selector) => element.querySelector(selector);
@@ -19,12 +20,13 @@ const HANDLES = ['nw', 'n', 'ne', 'e', 'se', 's', 'sw', 'w'];
 const MAX_BYTES = 64 * 1024 * 1024;
 
 let picture = null, regions = [], selected = null, nextNumber = 1;
-let past = [], future = [], shown = {picture: 0, note: 0, warning: 0}, stream = null;
+let past = [], future = [], shown = {picture: 0, note: 0, warning: 0, found: 0}, stream = null;
 
 const colour = (number) => props.palette[(number - 1) % props.palette.length];
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const round = (value) => Math.round(value * 100) / 100;
-const copy = () => regions.map((region) => ({number: region.number, box: [...region.box]}));
+const copy = () => regions.map((region) => ({...region, box: [...region.box]}));
+const title = (region) => region.label ? `${region.number} ${region.label} ${region.score.toFixed(2)}` : `${region.number}`;
 const find = (number) => regions.find((region) => region.number === number);
 
 // --- state -----------------------------------------------------------------------------------------------------------------------
@@ -105,6 +107,8 @@ function render() {
     place(node, region.box);
     node.classList.toggle('selected', region.number === selected);
     node.setAttribute('aria-pressed', region.number === selected);
+    node.classList.toggle('found', !!region.label);
+    node.querySelector('.tag').textContent = title(region);
   });
   keyed(chips, makeChip, (node, region) => node.classList.toggle('selected', region.number === selected));
   $('[data-act=add]').disabled = !picture;
@@ -411,6 +415,16 @@ function receive() {
     $('.confirm span').textContent = props.warning.text;
     $('.confirm').hidden = false;
     $('[data-act=accept]').focus();
+  }
+  if (props.found && props.found.serial !== shown.found) {
+    shown.found = props.found.serial;
+    const fresh = props.found.regions.filter((region) => !find(region.number));
+    if (fresh.length) {
+      remember();
+      regions.push(...fresh.map((region) => ({...region, box: [...region.box]})));
+      nextNumber = Math.max(nextNumber, ...fresh.map((region) => region.number + 1));
+      commit();
+    }
   }
   nextNumber = Math.max(nextNumber, (props.asked || 0) + 1);
 }
