@@ -142,6 +142,8 @@ def read_question(text: str, num_regions: int, num_meant: int) -> Question:
         found = parse(said, bare, num_meant)
         if found is not None:
             return Question(kind, *found)
+    if not num_meant and re.match(r"^(?:what|who|which|name|identify|guess)\b.*\b(?:this|that|it|these|here)$", bare):
+        return Question("describe")
     is_yes_no = re.match(r"(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would|should)\b", bare)
     if num_meant and not is_yes_no and not _acts(said):
         # Whatever else is said beside a box asks for its name.

@@ -28,10 +28,17 @@ PACKAGES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=None, help="also describe this model folder")
+    parser.add_argument("--names", action="store_true", help="list the names that the embedded default knows, and nothing else")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.names:
+        from gpt4roi.eyes.names import names
+
+        known = sorted({entry.name for entry in names().entries})
+        print(json.dumps(known) if args.json else "\n".join(known))
+        return 0
     report = describe(args.model)
     if args.json:
         print(json.dumps(report, indent=2))

@@ -14,7 +14,7 @@ from gpt4roi.answers.phrases import ORDINALS, SUPERLATIVES
 from gpt4roi.answers.questions import read_question
 from gpt4roi.answers.translate import is_english, to_english
 from gpt4roi.eyes.names import forms, names
-from gpt4roi.plans.actions import COLORS, Plan, PlanError, mentioned_regions, parse_plan
+from gpt4roi.plans.actions import COLORS, MAX_STEPS, Plan, PlanError, mentioned_regions, parse_plan
 
 _REFUSED = re.compile(
     r"\b(?:print|e-?mail|mail|send|upload|post|tweet|share|order|buy|book|call|phone|whatsapp|publish|install|download|google|translate .* voice|sing|dance|play (?:me )?(?:a |some )?(?:song|music|video)|turn (?:it|this) into a (?:video|3d)|animate|record|delete (?:the |my )?file|format|set (?:an? )?(?:alarm|timer)|remind me)\b"
@@ -117,7 +117,7 @@ def plan_request(request: str, regions: Collection[int]) -> Plan:
     else:
         _read(_trimmed(english), builder)
     try:
-        return parse_plan({"version": 1, "request": request.strip(), "steps": builder.steps[:8]}, regions)
+        return parse_plan({"version": 1, "request": request.strip(), "steps": builder.steps[:MAX_STEPS]}, regions)
     except PlanError:  # Patterns can contradict each other; then the chat model is asked.
         numbers = [f"r{number}" for number in mentioned_regions(english)]
         step = {"id": "s1", "action": "ask", "question": request.strip()} | ({"regions": numbers} if numbers else {})
@@ -148,22 +148,20 @@ def _read(text: str, b: _Builder) -> None:
     if _GENERATE.match(text) and not mentioned_regions(text):
         b.add("generate", prompt=_GENERATE.sub("", text) or text)
         return
-    if (
-        re.search(rf"\b{_REST}\b", text)
-        and re.match(r"(?:keep|leave|let|only)\b|.*\b(?:stays?|remains?|keeps?)\b", text)
-        and _kept(text, b)
-    ):
-        return
     of_these = re.match(r"^(?:out )?of (?:these|the|my|those) (?:two |three |four )?(?:boxes|regions)\b(.*)$", text)
     if of_these and len(b.regions) > 1:
         words = [SUPERLATIVES[word] for word in of_these[1].split() if word in SUPERLATIVES]
         if words:
             b.add("select", regions=[f"r{number}" for number in b.regions], by=words[0])
             return
-    for clause in _clauses(text):
-        _clause(clause, b)
-        if len(b.steps) >= 8:
-            break
+    for part in re.split(r",? (?:and|then) (?=(?:also )?(?:tell|say|count|show|how)\b)", text):
+        # "Keep the bear in color, the rest gray" is one clause with a comma in it.
+        keeps = re.search(rf"\b{_REST}\b", part) and re.match(r"(?:keep|leave|let|only)\b|.*\b(?:stays?|remains?|keeps?)\b", part)
+        if keeps and _kept(part, b):
+            continue
+        for clause in _clauses(part):
+            if len(b.steps) < MAX_STEPS:
+                _clause(clause, b)
     if not b.steps:
         _ask(text, b)
 
@@ -221,6 +219,8 @@ def _do(action: str, target: str, text: str, extra: dict[str, Any], b: _Builder)
         factor = 0.5 if smaller else 2.0
         if share:
             factor = float(share[1]) / 100 if share[2] in ("%", "percent") or float(share[1]) > 8 else float(share[1])
+            if " by " in text and share[2] in ("%", "percent"):
+                factor = 1 - factor if smaller else 1 + factor
         b.add("resize", scale=factor)
         return
     arguments = dict(extra)
@@ -495,7 +495,7 @@ def _compared(text: str, b: _Builder) -> bool:
 def _selected(text: str, b: _Builder) -> bool:
     """Ordinals, superlatives, relations, exceptions: noun phrases that are the whole clause."""
     plain = re.sub(
-        r"^(?:select|pick|choose|give me|show(?: me)?|find|locate|get|mark out|which|what|point (?:at|to)|where(?:'s| is| are))\s+(?:me )?(?:all )?",
+        r"^(?:select|pick|choose|give me|show(?: me)?|find|locate|get|mark out|(?:which|what)(?: one)?(?: is| are)?|point (?:at|to)|where(?:'s| is| are))\s+(?:me )?(?:all )?",
         "",
         text,
     )

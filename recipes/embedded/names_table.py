@@ -93,6 +93,11 @@ def synset_of(wordnet: WordNet, name: str) -> int | None:
     return None
 
 
+def _said(lemma: str) -> str:
+    """A word as people write it: a proper name in front of another word keeps its capital (Egyptian cat)."""
+    return lemma if lemma[0].isupper() and " " in lemma else lemma.lower()
+
+
 def build(label_names: list[str], wordnet: WordNet) -> dict[str, Any]:
     info = ImageNetInfo("imagenet-1k")
     classes = [int(name[1:]) for name in info.label_names()]
@@ -108,8 +113,7 @@ def build(label_names: list[str], wordnet: WordNet) -> dict[str, Any]:
     for number, offset in enumerate(classes):
         home = next((covers[ancestor] for ancestor in wordnet.closure(offset) if ancestor in covers), None)
         if home is None:
-            said = wordnet.lemmas[offset][0]
-            name = said if said[0].isupper() and " " in said else said.lower()
+            name = _said(wordnet.lemmas[offset][0])
             # Two things of one name are one name: nobody could tell which was meant.
             home = next((place for place, entry in enumerate(entries) if entry["name"] == name), len(entries))
             if home == len(entries):
@@ -120,7 +124,7 @@ def build(label_names: list[str], wordnet: WordNet) -> dict[str, Any]:
         entries[home]["imagenet"].append(number)
     for number, home in kinds_of:
         entries.append(
-            {"name": wordnet.lemmas[classes[number]][0].lower(), "crop": None, "detector": None, "imagenet": [number], "of": home}
+            {"name": _said(wordnet.lemmas[classes[number]][0]), "crop": None, "detector": None, "imagenet": [number], "of": home}
         )
         synsets.append(classes[number])
     words: dict[str, set[int]] = {}
