@@ -30,7 +30,7 @@ _STYLE = re.compile(
     r"\b(?:in the style of|(?:as|like|into|in) an? (?:oil |watercolou?r |pencil |pop ?art |comic |cartoon |anime |impressionist )?(?:painting|sketch|drawing|cartoon|comic|mosaic|style)|watercolou?r|van gogh|monet|picasso|cartoon|sketch|cubist|impressionist|pop art)\b"
 )
 _COLOR = rf"(?:light |dark |bright |deep |solid |plain |pure )?({'|'.join(COLORS)}|#[0-9a-f]{{6}})"
-_REST = r"(?:(?:all )?the rest(?: of (?:it|the (?:picture|image|photo)))?|everything else|all else|the others?|the surroundings|(?:the )?(?:background|backdrop))"
+_REST = r"(?:(?:all )?the rest(?: of (?:it|the (?:picture|image|photo)))?|everything else|all else|the others?|the surroundings|(?:(?:the|this) )?(?:background|backdrop))"
 _BUT = r"(?:everything|all|anything|the whole (?:picture|image|photo)|the (?:picture|image|photo))(?: else)? (?:but|except(?: for)?|other than|apart from|besides|save(?: for)?|outside(?: of)?)"
 # Verb patterns; the first group, where there is one, is what it is done to.
 _VERBS: tuple[tuple[str, str, dict[str, Any]], ...] = (
