@@ -68,7 +68,7 @@ def merge(boxes: Tensor, scores: Tensor, classes: Tensor, limit: int) -> tuple[T
     return (weight @ boxes) / weight.sum(1, keepdim=True), scores[kept], classes[kept]
 
 
-def find(sight: Sight, ids: Sequence[int], threshold: float | None) -> list[tuple[Box, int, float]]:
+def find_names(sight: Sight, ids: Sequence[int], threshold: float | None) -> list[tuple[Box, int, float]]:
     """Boxes of the names `ids`; see `Sight.find`."""
     names = sight.names
     by_class = {names.entries[index].detector: index for index in ids if names.entries[index].detector is not None}

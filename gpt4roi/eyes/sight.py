@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gpt4roi.boxes import Box
 from gpt4roi.engine import PreparedImage
-from gpt4roi.eyes.finder import Candidates, all_candidates
+from gpt4roi.eyes.finder import Candidates, all_candidates, find_names, other_things
 from gpt4roi.eyes.names import Names, names
 from gpt4roi.eyes.recogniser import Fusion, Reading
 from gpt4roi.models import GPT4RoIForConditionalGeneration
@@ -176,14 +176,10 @@ class Sight:
 
     def find(self, ids: Sequence[int], threshold: float | None = None) -> list[tuple[Box, int, float]]:
         """Boxes that show one of the names, the surest first: (box, name, score). None is a result too."""
-        from gpt4roi.eyes.finder import find  # The two know each other: one asks, one decides.
-
-        return find(self, ids, threshold)
+        return find_names(self, ids, threshold)
 
     def other_things(self) -> list[tuple[Box, int, float]]:
         """Boxes of names that the detector does not know, where the reader is sure: (box, name, score)."""
-        from gpt4roi.eyes.finder import other_things
-
         return other_things(self)
 
     def pixels(self, boxes_xyxy_norm: Tensor) -> list[Box]:
