@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gpt4roi.engine.branches import pack
 from gpt4roi.engine.llama_shape import head_size
 from gpt4roi.engine.llama_state import LlamaState, StateBatch
 
@@ -48,7 +49,20 @@ class CudaDecoder:
         positions = torch.arange(start, end, device=embeddings.device)[None]
         logits = self._forward(embeddings[None].to(self._model.dtype), positions, state.block[:, :, None, :, :end])
         state.length = end
-        return logits[0]
+        return logits[0, 0]
+
+    def branch(self, branches: Sequence[Tensor], state: LlamaState) -> Sequence[Tensor]:
+        """Continuations float[L, D] of what the state holds, none of which sees another; returns logits float32[L, V] for each."""
+        counts = [len(branch) for branch in branches]
+        positions, sees = pack(counts, state.length)
+        # Their keys and values lie behind what is filled, where the next token overwrites them.
+        end = state.length + sum(counts)
+        state.reserve(end)
+        device = self._model.device
+        x = torch.cat(list(branches))[None].to(self._model.dtype)
+        places = torch.arange(state.length, end, device=device)[None]
+        branched = places, sees[None].to(device)
+        return self._forward(x, positions[None].to(device), state.block[:, :, None, :, :end], branched)[0].split(counts)
 
     def step(self, token_ids: Sequence[int], states: Sequence[LlamaState]) -> Tensor:
         """One token for each state; returns logits float32[B, V]."""
@@ -67,7 +81,7 @@ class CudaDecoder:
         """int64[B] each, of the batch's first rows; float32[B, V]."""
         block, device = self._batch.block, self._model.device
         if device.type != "cuda":
-            return self._forward(self._model.get_input_embeddings()(ids[:, None]), positions[:, None], block[:, :, : len(ids)])
+            return self._forward(self._model.get_input_embeddings()(ids[:, None]), positions[:, None], block[:, :, : len(ids)])[:, 0]
         if self._captured_block is not block:
             self._graphs.clear()
             self._captured_block = block
@@ -83,7 +97,7 @@ class CudaDecoder:
         """A graph of one step, the tensors that it reads, and the one that it writes."""
 
         def work() -> Tensor:
-            return self._forward(self._model.get_input_embeddings()(ids[:, None]), positions[:, None], block)
+            return self._forward(self._model.get_input_embeddings()(ids[:, None]), positions[:, None], block)[:, 0]
 
         # Libraries set themselves up in their first calls, which a graph must not record; running a step twice writes the same values twice.
         side = torch.cuda.Stream()
@@ -97,14 +111,17 @@ class CudaDecoder:
             logits = work()
         return graph, ids, positions, logits
 
-    def _forward(self, x: Tensor, positions: Tensor, block: Tensor) -> Tensor:
-        """Embeddings [B, T, D] at positions int64[B, T]; keys and values [layers, 2, B, kv_heads, capacity, head_size] are written in place;
-        logits float32[B, V] after the last."""
+    def _forward(self, x: Tensor, positions: Tensor, block: Tensor, branched: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Embeddings [B, T, D] at positions int64[B, T]; keys and values [layers, 2, B, kv_heads, capacity, head_size] are written in place.
+
+        Returns logits float32[B, 1, V] after the last; with `branched`, the places int64[B, T] of the keys and what each position sees,
+        bool[B, T, capacity], float32[B, T, V] after each.
+        """
         inner = self._model.model
         grouped = self._heads != self._kv_heads
         batch, count, _ = x.shape
-        # bool[B, 1, T, capacity]: each position sees what is before it, and itself.
-        mask = (torch.arange(block.shape[4], device=x.device) <= positions[..., None])[:, None]
+        # Each position sees what is before it, and itself.
+        places, sees = branched or (positions, torch.arange(block.shape[4], device=x.device) <= positions[..., None])
         rows = torch.arange(batch, device=x.device)[:, None]
         cos, sin = (part[:, :, None] for part in inner.rotary_emb(x, positions))
         for layer, (kept_keys, kept_values) in zip(inner.layers, block, strict=True):
@@ -112,13 +129,13 @@ class CudaDecoder:
             normed = layer.input_layernorm(x)
             queries = attention.q_proj(normed).view(batch, count, self._heads, self._head_size)
             keys = attention.k_proj(normed).view(batch, count, self._kv_heads, self._head_size)
-            kept_keys[rows, :, positions] = _rotated(keys, cos, sin)
-            kept_values[rows, :, positions] = attention.v_proj(normed).view(keys.shape)
+            kept_keys[rows, :, places] = _rotated(keys, cos, sin)
+            kept_values[rows, :, places] = attention.v_proj(normed).view(keys.shape)
             queries = _rotated(queries, cos, sin).transpose(1, 2)
-            mixed = F.scaled_dot_product_attention(queries, kept_keys, kept_values, attn_mask=mask, enable_gqa=grouped)
+            mixed = F.scaled_dot_product_attention(queries, kept_keys, kept_values, attn_mask=sees[:, None], enable_gqa=grouped)
             x = x + attention.o_proj(mixed.transpose(1, 2).reshape(batch, count, -1))
             x = x + layer.mlp(layer.post_attention_layernorm(x))
-        return self._model.lm_head(inner.norm(x[:, -1])).float()
+        return self._model.lm_head(inner.norm(x if branched else x[:, -1:])).float()
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

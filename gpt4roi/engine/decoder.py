@@ -1,4 +1,4 @@
-"""What the engine asks of a language model: run embeddings into a state, and step many states by one token each."""
+"""What the engine asks of a language model: run embeddings into a state, step many states by one token each, branch off from one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+
+from gpt4roi.engine.branches import pack
 
 
 class State(Protocol):
@@ -27,10 +29,7 @@ class State(Protocol):
 
 
 class Decoder(Protocol):
-    """A language model that can run embeddings into a state, and step many states by one token each.
-
-    `name` says what it is, for logs and benchmarks.
-    """
+    """A language model as the engine uses it. `name` says what it is, for logs and benchmarks."""
 
     name: str
 
@@ -41,6 +40,12 @@ class Decoder(Protocol):
 
     def step(self, token_ids: Sequence[int], states: Sequence[Any]) -> Tensor:
         """One token for each state; returns logits float[B, V]."""
+
+    def branch(self, branches: Sequence[Tensor], state: Any) -> Sequence[Tensor]:
+        """Continuations float[L, D] of what the state holds, none of which sees another; returns logits float[L, V] for each.
+
+        The state stays as long as it is; L is at least 1 and may differ.
+        """
 
 
 class TransformersState:
@@ -94,3 +99,27 @@ class TransformersDecoder:
             output = self.language_model(input_ids=ids, past_key_values=state.cache, use_cache=True)
             rows.append(output.logits[0, -1].float())
         return torch.stack(rows)
+
+    def branch(self, branches: Sequence[Tensor], state: TransformersState) -> Sequence[Tensor]:
+        if not takes_own_mask(self.language_model):
+            return [self._branch([branch], state, {})[0] for branch in branches]
+        positions, sees = pack([len(branch) for branch in branches], state.length)
+        mask = torch.zeros(sees.shape, dtype=branches[0].dtype).masked_fill_(~sees, torch.finfo(branches[0].dtype).min)
+        device = self.language_model.device
+        return self._branch(branches, state, {"attention_mask": mask[None, None].to(device), "position_ids": positions[None].to(device)})
+
+    def _branch(self, branches: Sequence[Tensor], state: TransformersState, places: dict[str, Tensor]) -> Sequence[Tensor]:
+        cache = state.fork(state.length, state.length).cache
+        output = self.language_model(inputs_embeds=torch.cat(list(branches))[None], past_key_values=cache, use_cache=True, **places)
+        return output.logits[0].float().split([len(branch) for branch in branches])
+
+
+def takes_own_mask(language_model: PreTrainedModel) -> bool:
+    """Whether attention follows a mask given as a matrix, so that several branches can stand in one sequence.
+
+    Flash attention knows causal masks only, and a matrix of ours would stand in for a sliding window.
+    """
+    config = language_model.config
+    layer_types = getattr(config, "layer_types", None)
+    is_full = all(kind == "full_attention" for kind in layer_types) if layer_types else getattr(config, "sliding_window", None) is None
+    return is_full and config._attn_implementation in ("sdpa", "eager")

@@ -8,13 +8,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gpt4roi.engine.branches import chunks
 from gpt4roi.engine.cuda_decoder import CudaDecoder
 from gpt4roi.engine.decoder import Decoder, TransformersDecoder
 from gpt4roi.engine.features import FeatureCache, position_keys
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 IDLE_S = 5.0
 # The CPU decoder copies the language model's weights; beyond this the copy costs more than it is worth.
 MAX_COPIED_PARAMETERS = 2_000_000_000
+# Each brings logits of the whole vocabulary, all of a forward at once.
+BRANCHED_TOKENS = 256
 
 
 class EngineBusyError(UserError):
@@ -105,6 +108,8 @@ class Engine:
         self._waiting: deque[Generation] = deque()
         self._running: list[_Running] = []
         self._changed = threading.Condition()
+        # Held by whoever uses decoder and caches.
+        self._computing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
         # A thread that the interpreter kills inside PyTorch aborts the whole process, so it is asked to end first.
@@ -137,13 +142,7 @@ class Engine:
           PromptTooLongError: the prompt fills all positions of the language model.
         """
         sampling = sampling or Sampling()
-        positions: int = self.model.config.text_config.max_position_embeddings
-        room = positions - len(prompt.input_ids)
-        if room < 1:
-            raise PromptTooLongError(
-                f"the conversation has {len(prompt.input_ids)} tokens and the model reads at most {positions}; take back some turns or start a new one"
-            )
-        sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, room))
+        sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, self._room(prompt)))
         generation = Generation(prompt, sampling, self._cancelled, sink)
         with self._changed:
             if self._closed:
@@ -157,6 +156,52 @@ class Engine:
                 self._thread.start()
             self._changed.notify_all()
         return generation
+
+    @torch.inference_mode()
+    def log_probs(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> list[Tensor]:
+        """How likely each of several continuations of a prompt is: float32[L], the log-probability of each of its L tokens, L at least 1.
+
+        The prompt runs once for all of them, and only as far as it differs from what was computed before.
+
+        Raises:
+          PromptTooLongError: the prompt with a continuation has more positions than the language model.
+        """
+        self._room(prompt, max(map(len, continuations)))
+        with self._computing:
+            keys, state, pending = self._prepared(prompt, 0, {})
+            logits = self.decoder.prefill(pending, state)
+            firsts = _log_probs(logits.expand(len(continuations), -1), [tokens[0] for tokens in continuations])
+            # The last token of a continuation is predicted and predicts nothing.
+            longer = [list(tokens) for tokens in continuations if len(tokens) > 1]
+            followers = iter(
+                _log_probs(rows, tokens[1:])
+                for chunk in chunks(longer, BRANCHED_TOKENS)
+                for tokens, rows in zip(chunk, self.decoder.branch([self._embedded(tokens[:-1]) for tokens in chunk], state), strict=True)
+            )
+            found = [
+                torch.cat([first[None], next(followers)]) if len(tokens) > 1 else first[None]
+                for first, tokens in zip(firsts, continuations, strict=True)
+            ]
+            self._keep(keys, state)
+        return found
+
+    def _embedded(self, ids: Sequence[int]) -> Tensor:
+        """float[L, D] of L token ids."""
+        return self.model.get_input_embeddings()(torch.tensor(ids, device=self.model.device))
+
+    def _room(self, prompt: Prompt, wanted: int = 1) -> int:
+        """Positions of the language model that a prompt leaves.
+
+        Raises:
+          PromptTooLongError: they are fewer than `wanted`.
+        """
+        positions: int = self.model.config.text_config.max_position_embeddings
+        room = positions - len(prompt.input_ids)
+        if room < wanted:
+            raise PromptTooLongError(
+                f"the conversation has {len(prompt.input_ids)} tokens and the model reads at most {positions}; take back some turns or start a new one"
+            )
+        return room
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Take nothing new and wait for what is there; whether all of it ended in time."""
@@ -180,8 +225,9 @@ class Engine:
         """Forget every image, region and prefix."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
-            self.features.clear()
-            self.prefixes.clear()
+            with self._computing:
+                self.features.clear()
+                self.prefixes.clear()
 
     def _cancelled(self, generation: Generation) -> None:
         with self._changed:
@@ -202,7 +248,7 @@ class Engine:
                         return
                 admitted = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.settings.max_active - len(self._running)))]
                 self._running += [_Running(generation, [], None, None, None) for generation in admitted]
-            with torch.inference_mode():
+            with self._computing, torch.inference_mode():
                 self._advance()
             with self._changed:
                 self._running = [one for one in self._running if one.generation.finish_reason is None]
@@ -246,28 +292,35 @@ class Engine:
     def _begin(self, one: _Running) -> None:
         """Features, and the longest beginning that was computed before."""
         generation = one.generation
-        prompt, timings = generation.prompt, generation.timings
-        timings["queue_s"] = time.perf_counter() - generation.submitted_at
-        config = self.model.config
-        one.keys = position_keys(prompt, config.image_token_id, config.region_token_id)
-        length = len(one.keys)
-        common, kept = self.prefixes.longest(one.keys)
-        # The last position is always run: its logits are not kept.
-        common = min(common, length - 1)
-        capacity = length + generation.sampling.max_new_tokens
-        one.state = self.decoder.new_state(capacity) if kept is None or not common else kept.fork(common, capacity)
-        features = self.features.image(prompt, timings)
-        regions = self.features.boxes(prompt, features, timings)
-        ids = torch.tensor([prompt.input_ids], device=self.model.device)
-        embeddings = self.model.embed(ids, features.image_features if features is not None else None, regions)
-        one.pending = embeddings[0, common:]
-        timings.update(prompt_tokens=length, reused_tokens=common, new_tokens=0)
+        generation.timings.update(queue_s=time.perf_counter() - generation.submitted_at, new_tokens=0)
+        one.keys, one.state, one.pending = self._prepared(generation.prompt, generation.sampling.max_new_tokens, generation.timings)
         if generation.sampling.temperature > 0:
             one.generator = torch.Generator()
             if generation.sampling.seed is None:
                 one.generator.seed()
             else:
                 one.generator.manual_seed(generation.sampling.seed)
+
+    def _prepared(self, prompt: Prompt, new_tokens: int, timings: dict[str, float]) -> tuple[list[Hashable], Any, Tensor]:
+        """Keys of the prompt's positions, a state with the longest beginning that was computed before and room for `new_tokens` after the
+        prompt, and the rest float[T, D], T at least 1."""
+        config = self.model.config
+        keys = position_keys(prompt, config.image_token_id, config.region_token_id)
+        common, kept = self.prefixes.longest(keys)
+        # The last position is always run: its logits are not kept.
+        common = min(common, len(keys) - 1)
+        capacity = len(keys) + new_tokens
+        state = self.decoder.new_state(capacity) if kept is None or not common else kept.fork(common, capacity)
+        features = self.features.image(prompt, timings)
+        regions = self.features.boxes(prompt, features, timings)
+        ids = torch.tensor([prompt.input_ids], device=self.model.device)
+        embeddings = self.model.embed(ids, features.image_features if features is not None else None, regions)
+        timings.update(prompt_tokens=len(keys), reused_tokens=common)
+        return keys, state, embeddings[0, common:]
+
+    def _keep(self, keys: list[Hashable], state: Any) -> None:
+        state.trim()
+        self.prefixes.keep(keys[: state.length], state)
 
     def _step(self, running: list[_Running]) -> None:
         tokens = [one.last_token for one in running if one.last_token is not None]
@@ -303,13 +356,18 @@ class Engine:
 
     def _finish(self, one: _Running, reason: str) -> None:
         if one.state is not None and one.state.length:
-            one.state.trim()
-            self.prefixes.keep(one.keys[: one.state.length], one.state)
+            self._keep(one.keys, one.state)
         timings = one.generation.timings
         writing_s = time.perf_counter() - one.generation.submitted_at - timings.get("first_token_s", 0.0)
         if one.new_tokens > 1 and writing_s > 0:
             timings["tokens_per_s"] = (one.new_tokens - 1) / writing_s
         one.generation.end(reason)
+
+
+def _log_probs(logits: Tensor, ids: Sequence[int]) -> Tensor:
+    """float32[N] of N tokens, on the CPU, each predicted by a row of float32[N, V]."""
+    targets = torch.tensor(ids, device=logits.device)
+    return (logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)).cpu()
 
 
 def choose_decoder(model: GPT4RoIForConditionalGeneration, precision: str | None) -> Decoder:

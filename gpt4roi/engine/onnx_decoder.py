@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gpt4roi.engine.branches import pack
 from gpt4roi.engine.llama_shape import head_size
 from gpt4roi.engine.llama_state import LlamaState, StateBatch
 from gpt4roi.engine.onnx_graph import OnnxGraph
@@ -72,7 +73,7 @@ class OnnxDecoder:
         state.reserve(end)
         logits = self._run(embeddings[None], state.block[:, :, None], [end])
         state.length = end
-        return logits[0]
+        return logits[0, 0]
 
     def step(self, token_ids: Sequence[int], states: Sequence[LlamaState]) -> Tensor:
         """One token for each state; returns logits float32[B, V]."""
@@ -90,19 +91,42 @@ class OnnxDecoder:
             self._batch.give_back(states)
         for state, length in zip(states, lengths, strict=True):
             state.length = length
-        return logits
+        return logits[:, 0]
 
-    def _run(self, embeddings: Tensor, block: Tensor, lengths: Sequence[int]) -> Tensor:
+    def branch(self, branches: Sequence[Tensor], state: LlamaState) -> Sequence[Tensor]:
+        """Continuations float[L, D] of what the state holds, none of which sees another; returns logits float32[L, V] for each."""
+        counts = [len(branch) for branch in branches]
+        positions, sees = pack(counts, state.length)
+        # Their keys and values lie behind what is filled, where the next token overwrites them.
+        end = state.length + sum(counts)
+        state.reserve(end)
+        bias = torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)
+        return self._run(torch.cat(list(branches))[None], state.block[:, :, None], [end], (positions[None], bias))[0].split(counts)
+
+    def _run(self, embeddings: Tensor, block: Tensor, lengths: Sequence[int], branched: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Embeddings [B, T, D] at the ends of B sequences, whose keys and values [layers, 2, B, kv_heads, capacity, head_size] are written in
-        place; logits float32[B, V]. `lengths`: positions filled afterwards."""
+        place. `lengths`: positions filled afterwards.
+
+        Returns logits float32[B, 1, V] after the last token; with `branched`, positions int64[B, T] and bias float32[T, length], float32[B, T,
+        V] after each.
+        """
         embeddings = embeddings.float().contiguous()
-        logits = torch.empty(len(lengths), self._vocabulary_size)
+        count = embeddings.shape[1]
+        if branched is None:
+            positions, bias = torch.tensor(lengths)[:, None] - count + torch.arange(count), torch.zeros(count, max(lengths))
+            kept = np.array([count - 1])
+        else:
+            (positions, bias), kept = branched, np.arange(count)
+        logits = torch.empty(len(lengths), len(kept), self._vocabulary_size)
         binding = self._session.io_binding()
         binding.bind_input("embeddings", "cpu", 0, np.float32, tuple(embeddings.shape), embeddings.data_ptr())
         # Held by name until the run is over: a binding refers to memory, it does not own it.
         last_positions, length = np.array(lengths, dtype=np.int32) - 1, np.array(max(lengths), dtype=np.int32)
         binding.bind_cpu_input("last_positions", last_positions)
         binding.bind_cpu_input("length", length)
+        binding.bind_cpu_input("positions", positions.numpy())
+        binding.bind_cpu_input("bias", bias[None, None].numpy())
+        binding.bind_cpu_input("kept", kept)
         shape = tuple(block.shape[2:])
         for layer in range(self._layers):
             for index, part in enumerate("kv"):

@@ -24,8 +24,9 @@ class OnnxGraph:
     """The graph, and its weights beside it.
 
     Inputs: `embeddings` float[B, T, D]; `last_positions` int32[B], the place of each row's last token; `length` int32, the largest of them
-    and one; `past_{k,v}_LAYER` float[B, kv_heads, capacity, head_size], keys already rotated. Outputs: `logits` float[B, V] after the
-    last token; `present_{k,v}_LAYER`, meant to be the same memory as the past.
+    and one; `positions` int64[B, T], by which keys and queries are rotated; `bias` float[1, 1, T, length], added to what attention weighs;
+    `kept` int64[K], the tokens whose logits are wanted; `past_{k,v}_LAYER` float[B, kv_heads, capacity, head_size], keys already rotated.
+    Outputs: `logits` float[B, K, V]; `present_{k,v}_LAYER`, meant to be the same memory as the past.
 
     Args:
       quantise: int8 weights, one scale for `BLOCK` of them, and int8 activations in the products; else float32.
@@ -43,8 +44,13 @@ class OnnxGraph:
             ("embeddings", TensorProto.FLOAT, ["batch", "count", config.hidden_size]),
             ("last_positions", TensorProto.INT32, ["batch"]),
         ]
-        inputs.append(("length", TensorProto.INT32, []))
-        outputs = [("logits", TensorProto.FLOAT, ["batch", config.vocab_size])]
+        inputs += [
+            ("length", TensorProto.INT32, []),
+            ("positions", TensorProto.INT64, ["batch", "count"]),
+            ("bias", TensorProto.FLOAT, [1, 1, "count", "length"]),
+            ("kept", TensorProto.INT64, ["kept_count"]),
+        ]
+        outputs = [("logits", TensorProto.FLOAT, ["batch", "kept_count", config.vocab_size])]
         self._rotations(size, float(config.rope_parameters["rope_theta"]), config.max_position_embeddings)
         # Norms are folded into the products behind them; what is left of one is a division by the length.
         self._weight("ones", torch.ones(config.hidden_size))
@@ -59,7 +65,8 @@ class OnnxGraph:
             qkv = self._product(normed, into_attention, f"qkv_{index}", layer.input_layernorm.weight)
             mixed = self._fused(
                 "GroupQueryAttention",
-                [qkv, "", "", f"past_k_{index}", f"past_v_{index}", "last_positions", "length", "cos", "sin"],
+                [qkv, "", "", f"past_k_{index}", f"past_v_{index}", "last_positions", "length", "cos", "sin",
+                 "positions", "bias"],
                 [f"mixed_{index}", f"present_k_{index}", f"present_v_{index}"],
                 num_heads=heads, kv_num_heads=kv_heads, do_rotary=1, rotary_interleaved=0,
             )  # fmt: skip
@@ -71,9 +78,8 @@ class OnnxGraph:
             self._nodes.append(helper.make_node("Mul", [gate, up], [f"gated_{index}"]))
             added = self._product(f"gated_{index}", [mlp.down_proj.weight], f"down_{index}")
         _, normed = self._norm(residual, added, "final")
-        self.weights["last"] = np.array(-1, dtype=np.int64)
-        self._nodes.append(helper.make_node("Gather", [normed, "last"], ["last_row"], axis=1))
-        self._product("last_row", [language_model.lm_head.weight], "logits", inner.norm.weight)
+        self._nodes.append(helper.make_node("Gather", [normed, "kept"], ["kept_rows"], axis=1))
+        self._product("kept_rows", [language_model.lm_head.weight], "logits", inner.norm.weight)
         self.proto = self._serialised(inputs, outputs)
 
     def _rotations(self, size: int, theta: float, positions: int) -> None:

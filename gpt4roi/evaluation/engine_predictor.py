@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt4roi.chat import RegionChat
-from gpt4roi.evaluation.items import EvaluationError, Item
-from gpt4roi.evaluation.model_predictor import fit_box
+from gpt4roi.evaluation.items import EvaluationError, Item, fit_box
+from gpt4roi.evaluation.option_scoring import OptionScorer
 from gpt4roi.evaluation.predictors import OptionScore
 
 
 class EnginePredictor:
-    """Greedy answers of `RegionChat`, one conversation an item, one after the other.
+    """Greedy answers of `RegionChat`, one conversation an item, one after the other; options are scored by its engine.
 
     Args:
       model: folder, hub id, or None for the embedded default.
@@ -27,13 +27,15 @@ class EnginePredictor:
         self.name = f"{model or 'embedded'} (chat engine)"
         self.max_new_tokens = max_new_tokens
         self._chat = chat if chat is not None else RegionChat.from_pretrained(model, device=device)
+        self._scorer = OptionScorer(self._chat.engine)
         self._image: Path | None = None
 
     def generate(self, items: Sequence[Item]) -> list[str]:
         return [self._answer(item) for item in items]
 
     def score_options(self, item: Item, options: Sequence[str]) -> list[OptionScore]:
-        raise EvaluationError(f"item {item.id} chooses among options, which the chat engine does not score; leave --engine out")
+        """As of `ModelPredictor`, in the engine's precision."""
+        return self._scorer.score(item, options)
 
     def _answer(self, item: Item) -> str:
         if item.wants != "text":

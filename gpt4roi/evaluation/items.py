@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpt4roi.boxes import as_boxes
 from gpt4roi.errors import UserError
 
 Box = tuple[float, float, float, float]
@@ -16,6 +17,7 @@ Box = tuple[float, float, float, float]
 # What a predictor is asked for. `text`: free text; `options`: one log-probability per option; `boxes`: boxes of the
 # original image; `detections`: COCO result dicts. The last two come from files until a model writes regions.
 WANTS = ("text", "options", "boxes", "detections")
+MIN_SIDE_PX = 1.0
 
 
 class EvaluationError(UserError):
@@ -52,6 +54,46 @@ class Item:
     image_size_wh: tuple[int, int] | None = None
     shown_reference: str = ""
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+def image_of(item: Item) -> Path | None:
+    """The item's image.
+
+    Raises:
+      EvaluationError: the file is missing, or the task found that the item cannot be asked.
+    """
+    if item.image is not None and item.extra.get("problem"):
+        raise EvaluationError(item.extra["problem"])
+    if item.image is not None and not item.image.exists():
+        raise EvaluationError(
+            f"item {item.id}: there is no picture {item.image}; give --images, the folder that the data file's names start in"
+        )
+    return item.image
+
+
+def fit_box(item: Item, box: Sequence[float], image_size_wh: tuple[int, int]) -> tuple[float, float, float, float]:
+    """A benchmark's box clipped to its image, at least one pixel a side.
+
+    Published boxes leave their image by a few pixels and some are thinner than a pixel; to refuse them would make an item
+    unanswerable that the protocol counts.
+
+    Raises:
+      EvaluationError: nothing of the box is inside: the annotation belongs to another size of the image.
+    """
+    width, height = image_size_wh
+    x0, y0, x1, y1 = as_boxes([box])[0].tolist()
+    if x0 >= width or y0 >= height or x1 < 0 or y1 < 0:
+        raise EvaluationError(f"item {item.id}: the box {tuple(box)} lies outside {item.image}, which is {width} x {height} pixels")
+    (x0, x1), (y0, y1) = _clip_side(x0, x1, width), _clip_side(y0, y1, height)
+    return x0, y0, x1, y1
+
+
+def _clip_side(low: float, high: float, full: float) -> tuple[float, float]:
+    low, high = max(0.0, min(low, full)), max(0.0, min(high, full))
+    if high - low < MIN_SIDE_PX:
+        low = max(0.0, min((low + high - MIN_SIDE_PX) / 2, full - MIN_SIDE_PX))
+        high = low + MIN_SIDE_PX
+    return low, high
 
 
 @dataclass(frozen=True)

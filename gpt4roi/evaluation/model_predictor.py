@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt4roi.boxes import as_boxes
-from gpt4roi.conversation import Turn
-from gpt4roi.evaluation.items import EvaluationError, Item
-from gpt4roi.evaluation.option_scoring import SharedPrefixScorer, split_options
+from gpt4roi.engine import Engine, EngineSettings, Prompt
+from gpt4roi.engine.features import FeatureCache
+from gpt4roi.evaluation.items import EvaluationError, Item, fit_box, image_of
+from gpt4roi.evaluation.option_scoring import OptionScorer
 from gpt4roi.evaluation.predictors import OptionScore
 from gpt4roi.images import open_image
 from gpt4roi.models import GPT4RoIForConditionalGeneration, GPT4RoIProcessor
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 # Images whose features are kept: data files name the questions about one image one after the other.
 IMAGES_KEPT = 32
-MIN_SIDE_PX = 1.0
 
 
 class ModelPredictor:
@@ -52,7 +51,7 @@ class ModelPredictor:
         self.max_new_tokens = max_new_tokens
         self.blind = blind
         self._loaded = loaded
-        self._scorer: SharedPrefixScorer | None = None
+        self._scorer: OptionScorer | None = None
         self._images: OrderedDict[Path, tuple[ImageFeatures, tuple[int, int]]] = OrderedDict()
 
     def blinded(self) -> ModelPredictor:
@@ -105,22 +104,14 @@ class ModelPredictor:
         )
         return [processor.decode(row) for row in new_tokens]
 
-    @torch.inference_mode()
     def score_options(self, item: Item, options: Sequence[str]) -> list[OptionScore]:
         """Log-probability of each option as the whole answer, end mark included; image and prompt are computed once."""
-        model, processor = self.loaded
-        self._compute_images([item])
-        numbers = list(range(1, len(item.boxes_xyxy) + 1))
-        encoded = [
-            processor.encode(
-                [Turn("user", item.question), Turn("assistant", option)], has_image=item.image is not None, known_numbers=numbers
-            )
-            for option in options
-        ]
-        tokens = split_options([one.input_ids for one in encoded], [one.trained for one in encoded])
         if self._scorer is None:
-            self._scorer = SharedPrefixScorer(model)
-        return self._scorer.score(self._embed(item, tokens.prefix, encoded[0].region_numbers), tokens.options)
+            engine = Engine(*self.loaded, EngineSettings(precision="transformers"))
+            if self.blind:
+                engine.features = _BlindFeatures(engine.model, engine.settings.image_bytes, engine.settings.region_bytes)
+            self._scorer = OptionScorer(engine)
+        return self._scorer.score(item, options)
 
     def _prompt_embeddings(self, item: Item) -> Tensor:
         numbers = list(range(1, len(item.boxes_xyxy) + 1))
@@ -133,8 +124,6 @@ class ModelPredictor:
         ids = torch.tensor([input_ids], device=model.device)
         if item.image is None:
             return model.embed(ids)[0]
-        if item.extra.get("problem"):
-            raise EvaluationError(item.extra["problem"])
         features, size_wh = self._images[item.image]
         boxes = {index + 1: fit_box(item, box, size_wh) for index, box in enumerate(item.boxes_xyxy)}
         rows = processor.region_boxes(boxes, region_numbers, size_wh).to(model.device)
@@ -143,13 +132,8 @@ class ModelPredictor:
 
     def _compute_images(self, items: Sequence[Item]) -> None:
         """Vision features of the items' images that are not kept yet, in one batch."""
-        for item in items:
-            if item.image is not None and not item.image.exists():
-                raise EvaluationError(
-                    f"item {item.id}: there is no picture {item.image}; give --images, the folder that the data file's names start in"
-                )
         model, processor = self.loaded
-        wanted = list(dict.fromkeys(item.image for item in items if item.image is not None))
+        wanted = list(dict.fromkeys(path for path in map(image_of, items) if path is not None))
         for path in wanted:
             if path in self._images:
                 self._images.move_to_end(path)
@@ -165,29 +149,12 @@ class ModelPredictor:
             self._images.popitem(last=False)
 
 
-def fit_box(item: Item, box: Sequence[float], image_size_wh: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A benchmark's box clipped to its image, at least one pixel a side.
+class _BlindFeatures(FeatureCache):
+    """Images as they are, regions as zeros."""
 
-    Published boxes leave their image by a few pixels and some are thinner than a pixel; to refuse them would make an item
-    unanswerable that the protocol counts.
-
-    Raises:
-      EvaluationError: nothing of the box is inside: the annotation belongs to another size of the image.
-    """
-    width, height = image_size_wh
-    x0, y0, x1, y1 = as_boxes([box])[0].tolist()
-    if x0 >= width or y0 >= height or x1 < 0 or y1 < 0:
-        raise EvaluationError(f"item {item.id}: the box {tuple(box)} lies outside {item.image}, which is {width} x {height} pixels")
-    (x0, x1), (y0, y1) = _clip_side(x0, x1, width), _clip_side(y0, y1, height)
-    return x0, y0, x1, y1
-
-
-def _clip_side(low: float, high: float, full: float) -> tuple[float, float]:
-    low, high = max(0.0, min(low, full)), max(0.0, min(high, full))
-    if high - low < MIN_SIDE_PX:
-        low = max(0.0, min((low + high - MIN_SIDE_PX) / 2, full - MIN_SIDE_PX))
-        high = low + MIN_SIDE_PX
-    return low, high
+    def boxes(self, prompt: Prompt, features: ImageFeatures | None, timings: dict[str, float]) -> Tensor | None:
+        rows = super().boxes(prompt, features, timings)
+        return None if rows is None else torch.zeros_like(rows)
 
 
 def _stop_tokens(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> list[int]:

@@ -10,7 +10,7 @@ from PIL import Image
 from gpt4roi.chat import RegionChat
 from gpt4roi.engine import Engine, EngineSettings
 from gpt4roi.evaluation.engine_predictor import EnginePredictor
-from gpt4roi.evaluation.items import EvaluationError, Item
+from gpt4roi.evaluation.items import Item
 from gpt4roi.evaluation.model_predictor import ModelPredictor
 from tests.unit.chat.tiny import tiny_model
 
@@ -29,5 +29,7 @@ def test_the_engine_answers_as_the_model_does(tmp_path: Path) -> None:
     plain = ModelPredictor(loaded=(model, processor), max_new_tokens=6)
     answers = engine.generate(items)
     assert [answer.strip() for answer in answers] == [plain.generate([item])[0].strip() for item in items]
-    with pytest.raises(EvaluationError, match="does not score"):
-        engine.score_options(items[0], ["a", "b"])
+    for item in items:
+        scored, reference = (predictor.score_options(item, ["red", "blue", "a region"]) for predictor in (engine, plain))
+        assert [one.num_tokens for one in scored] == [one.num_tokens for one in reference]
+        assert [one.log_prob for one in scored] == pytest.approx([one.log_prob for one in reference], rel=1e-4, abs=1e-3)

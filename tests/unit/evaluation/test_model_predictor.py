@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gpt4roi.benchmark import evaluation as benchmark
-from gpt4roi.evaluation.items import EvaluationError, Item
-from gpt4roi.evaluation.model_predictor import ModelPredictor, fit_box
-from gpt4roi.evaluation.option_scoring import common_start, split_options, takes_own_mask
+from gpt4roi.evaluation.items import EvaluationError, Item, fit_box
+from gpt4roi.evaluation.model_predictor import ModelPredictor
+from gpt4roi.evaluation.option_scoring import split_options
 from tests.unit.chat.tiny import tiny_model
 from tests.unit.evaluation.small_data import image
 
@@ -68,25 +68,15 @@ def test_a_prompt_that_begins_like_the_one_before_is_not_run_again(loaded, items
         kept = predictor.score_options(item, OPTIONS)
         before = len(rows)
         fresh = ModelPredictor(loaded=loaded).score_options(item, OPTIONS)
-        assert len(rows) == before + 1
+        # The prompt, then all options together.
+        assert len(rows) == before + 2
         for one, other in zip(kept, fresh, strict=True):
             assert one.num_tokens == other.num_tokens and one.log_prob == pytest.approx(other.log_prob, rel=1e-4, abs=1e-3)
     hook.remove()
-    spared = [other - own for own, other in zip(rows[0::2], rows[1::2], strict=True)]
+    spared = [other - own for own, other in zip(rows[0::4], rows[2::4], strict=True)]
     first, same, longer_spared, other_image, back, other_box = spared
-    # All but the prompt's last place, the question's beginning, what stands before the image, and what stands before the box.
-    assert first == 0 and same > longer_spared > other_box > other_image == back > 0
-
-
-def test_options_in_one_forward_score_as_in_a_forward_each(loaded, items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
-    model, _ = loaded
-    assert takes_own_mask(model.language_model)
-    together = ModelPredictor(loaded=loaded).score_options(items[2], OPTIONS)
-    monkeypatch.setattr(model.language_model.config, "layer_types", ["full_attention", "sliding_attention"], raising=False)
-    assert not takes_own_mask(model.language_model)
-    apart = ModelPredictor(loaded=loaded).score_options(items[2], OPTIONS)
-    for one, other in zip(together, apart, strict=True):
-        assert one.num_tokens == other.num_tokens and one.log_prob == pytest.approx(other.log_prob, rel=1e-4, abs=1e-3)
+    # All but the prompt's last place, the question's beginning, what stands before the box, and what stands before the image.
+    assert first == 0 and same == back > longer_spared > other_box > other_image > 0
 
 
 def test_the_end_of_the_answer_is_scored(loaded, items: list[Item]) -> None:
@@ -163,12 +153,6 @@ def test_options_need_one_prompt_and_some_text() -> None:
         split_options([[1, 2, 3], [1, 7, 3]], [[False, False, True]] * 2)
     with pytest.raises(EvaluationError, match="has no tokens"):
         split_options([[1, 2]], [[False, False]])
-
-
-def test_common_start_leaves_every_option_its_last_token() -> None:
-    assert common_start([[5, 6, 7], [5, 6, 8]]) == [5, 6]
-    assert common_start([[5, 6], [5, 6, 8]]) == [5]
-    assert common_start([[5], [5]]) == [] and common_start([[1, 2, 3]]) == [1, 2]
 
 
 def test_benchmark_counts_and_compares(loaded) -> None:
