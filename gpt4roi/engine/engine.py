@@ -8,8 +8,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from gpt4roi.engine.features import FeatureCache, position_keys
 from gpt4roi.engine.generation import Generation, Sampling, Sink, choose
 from gpt4roi.engine.image import PreparedImage
 from gpt4roi.engine.llama_shape import is_llama_shaped
-from gpt4roi.engine.onnx_decoder import OnnxDecoder
+from gpt4roi.engine.onnx_decoder import PRECISIONS, OnnxDecoder
 from gpt4roi.engine.prefix_cache import PrefixCache
 from gpt4roi.engine.prompt import Prompt
 from gpt4roi.errors import UserError
@@ -97,7 +98,7 @@ class Engine:
         self.model = model.eval()
         self.processor = processor
         self.settings = settings or EngineSettings()
-        self.decoder = choose_decoder(model, self.settings.precision)
+        self._make_decoder = choose_decoder(model, self.settings.precision)
         self.features = FeatureCache(model, self.settings.image_bytes, self.settings.region_bytes)
         self._levels: tuple[str, list[Tensor]] | None = None
         self.prefixes = PrefixCache(self.settings.prefix_bytes)
@@ -114,6 +115,14 @@ class Engine:
         self._closed = False
         # A thread that the interpreter kills inside PyTorch aborts the whole process, so it is asked to end first.
         atexit.register(_stop_at_exit, weakref.ref(self))
+        # The embedded default answers much without its language model; every other model needs it for its first answer.
+        if not model.is_embedded_default:
+            _ = self.decoder
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What computes the language model; made when it is first needed."""
+        return self._make_decoder()
 
     @property
     def _vocabulary_size(self) -> int:
@@ -370,22 +379,30 @@ def _log_probs(logits: Tensor, ids: Sequence[int]) -> Tensor:
     return (logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)).cpu()
 
 
-def choose_decoder(model: GPT4RoIForConditionalGeneration, precision: str | None) -> Decoder:
-    """The fastest decoder that fits the model and its device."""
+def choose_decoder(model: GPT4RoIForConditionalGeneration, precision: str | None) -> Callable[[], Decoder]:
+    """How to make the fastest decoder that fits the model and its device.
+
+    Raises:
+      UserError: the precision is none, or not one for this model.
+    """
     language_model = model.language_model
     fits = is_llama_shaped(language_model)
     on_cpu = model.device.type == "cpu"
     if precision == "transformers" or (precision is None and not fits):
-        return TransformersDecoder(language_model)
+        return partial(TransformersDecoder, language_model)
     if precision is None and not on_cpu:
-        return CudaDecoder(language_model) if model.device.type == "cuda" else TransformersDecoder(language_model)
+        return partial(CudaDecoder if model.device.type == "cuda" else TransformersDecoder, language_model)
     if precision is None and language_model.num_parameters() > MAX_COPIED_PARAMETERS:
-        return TransformersDecoder(language_model)
+        return partial(TransformersDecoder, language_model)
+    if precision not in (None, *PRECISIONS):
+        raise UserError(f"precision is one of {', '.join((*PRECISIONS, 'transformers'))}; got '{precision}'")
     if not fits or not on_cpu:
         raise UserError(
             f"precision '{precision}' is for LLaMA-shaped language models on CPU with weights as saved; use 'transformers' for this one"
         )
-    return OnnxDecoder(language_model, precision or "int8")
+    # Training changes weights in place, which their versions count.
+    is_as_loaded = all(parameter.is_inference() or parameter._version == 0 for parameter in language_model.parameters())
+    return partial(OnnxDecoder, language_model, precision or "int8", model.decoder_dir if is_as_loaded else None)
 
 
 def end_token_ids(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> frozenset[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,7 @@ from transformers import PreTrainedModel
 from gpt4roi.engine.branches import pack
 from gpt4roi.engine.llama_shape import head_size
 from gpt4roi.engine.llama_state import LlamaState, StateBatch
-from gpt4roi.engine.onnx_graph import OnnxGraph
-from gpt4roi.errors import UserError
+from gpt4roi.engine.onnx_graph import graph_and_weights
 
 PRECISIONS = ("float32", "int8")
 
@@ -40,11 +40,10 @@ class OnnxDecoder:
     Args:
       language_model: a `LlamaForCausalLM` on CPU; its weights are copied.
       precision: `float32` (exact), or `int8` (weights and, within products, activations).
+      folder: where the copy is kept for the next start, and shared by processes; None keeps it in memory alone.
     """
 
-    def __init__(self, language_model: PreTrainedModel, precision: str = "int8") -> None:
-        if precision not in PRECISIONS:
-            raise UserError(f"precision is one of {', '.join(PRECISIONS)}; got '{precision}'")
+    def __init__(self, language_model: PreTrainedModel, precision: str = "int8", folder: Path | None = None) -> None:
         onnxruntime = quiet_onnxruntime()
         config = language_model.config
         self.name = f"ONNX Runtime {precision}"
@@ -54,14 +53,14 @@ class OnnxDecoder:
         self._vocabulary_size: int = config.vocab_size
         embeddings: Any = language_model.get_input_embeddings()
         self._embedding: Tensor = embeddings.weight.detach()
-        graph = OnnxGraph(language_model, quantise=precision == "int8")
+        graph, weights = graph_and_weights(language_model, precision == "int8", folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         # ONNX Runtime reads them where they are, so they must stay.
-        self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in graph.weights.items()}
+        self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in weights.items()}
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
-        self._session = onnxruntime.InferenceSession(graph.proto, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._batch = StateBatch()
 
     def new_state(self, capacity: int) -> LlamaState:

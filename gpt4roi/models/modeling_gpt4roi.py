@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -46,6 +47,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _skip_keys_device_placement = ["past_key_values"]
     # Set by `embedded.load`: the shipped detector and recogniser answer for this model. A model that was trained further speaks for itself.
     is_embedded_default = False
+    # Set with it: a folder for what a decoder makes of the language model's weights, as long as those are as they were loaded.
+    decoder_dir: Path | None = None
 
     def __init__(self, config: GPT4RoIConfig, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)

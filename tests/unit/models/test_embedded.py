@@ -166,3 +166,29 @@ def test_two_first_starts_prepare_it_once(tmp_path: Path, monkeypatch: pytest.Mo
     for thread in threads:
         thread.join()
     assert len(prepared_by) == 1 and embedded.is_base_ready()
+
+
+def test_the_joined_language_model_is_kept_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT4ROI_CACHE", str(tmp_path))
+    monkeypatch.setattr(embedded, "ASSETS", tmp_path)
+    base = tiny_model().language_model
+    base.save_pretrained(embedded.base_dir())
+    seal(embedded.base_dir(), {"package": "x"})
+    name = "language_model.model.layers.0.mlp.up_proj"
+    adapter = {f"{name}.lora_A": torch.randn(2, 16), f"{name}.lora_B": torch.randn(32, 2)}
+    save_file(adapter, tmp_path / embedded.ADAPTER_NAME, metadata={"scale": "0.5"})
+    embedded._adapter_sha256.cache_clear()
+    expected = base.model.layers[0].mlp.up_proj.weight + 0.5 * adapter[f"{name}.lora_B"] @ adapter[f"{name}.lora_A"]
+    said: list[str] = []
+    try:
+        for _ in range(2):
+            joined = embedded._joined_language_model(lambda message, fraction: said.append(message))
+            torch.testing.assert_close(joined.model.layers[0].mlp.up_proj.weight, expected)
+        assert said == ["joining language model and adapter (once)"] and damage(embedded.joined_dir()) is None
+        # A cache without room: joined in memory.
+        monkeypatch.setattr(embedded, "_keep_joined", lambda base, target: (_ for _ in ()).throw(OSError("no space left on device")))
+        (embedded.joined_dir() / SEAL).unlink()
+        joined = embedded._joined_language_model(lambda message, fraction: None)
+        torch.testing.assert_close(joined.model.layers[0].mlp.up_proj.weight, expected)
+    finally:
+        embedded._adapter_sha256.cache_clear()
