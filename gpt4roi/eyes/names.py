@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-import inflect
+from gpt4roi.inflection import inflect_engine
 
 TABLE = Path(__file__).parent.parent / "assets" / "embedded" / "names.json"
 # A misspelt word is taken for a known one that shares so much of it.
 CLOSE = 0.84
-_PLURALS = inflect.engine()
+_PLURALS = inflect_engine()
 
 
 @dataclass(frozen=True)
