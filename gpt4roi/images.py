@@ -116,9 +116,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-def return_memory(size_wh: tuple[int, int]) -> None:
-    """Give what a large image needed back to the system, where the C library can; it keeps freed pages otherwise."""
-    if size_wh[0] * size_wh[1] > LARGE_PIXELS and _malloc_trim is not None:
+def return_memory(size_wh: tuple[int, int] | None = None) -> None:
+    """Give what a large image, or what went before if none is named, needed back to the system, where the C library can; it keeps freed pages
+    otherwise."""
+    if (size_wh is None or size_wh[0] * size_wh[1] > LARGE_PIXELS) and _malloc_trim is not None:
         _malloc_trim(0)
 
 

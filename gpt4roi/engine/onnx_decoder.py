@@ -20,6 +20,7 @@ from gpt4roi.engine.branches import pack
 from gpt4roi.engine.llama_shape import head_size
 from gpt4roi.engine.llama_state import LlamaState, StateBatch
 from gpt4roi.engine.onnx_graph import graph_and_weights
+from gpt4roi.images import return_memory
 
 PRECISIONS = ("float32", "int8")
 
@@ -61,6 +62,8 @@ class OnnxDecoder:
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in weights.items()}
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        # To lay the weights out as its products want them took a second copy.
+        return_memory()
         self._batch = StateBatch()
 
     def new_state(self, capacity: int) -> LlamaState:

@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from gpt4roi.errors import UserError
+from gpt4roi.images import return_memory
 from gpt4roi.models.configuration_gpt4roi import GPT4RoIConfig
 from gpt4roi.models.sealed_folder import damage, seal
 
@@ -246,6 +247,8 @@ def load(
     Raises:
       EmbeddedModelError: the base cannot be fetched, or our tensors are missing or do not fit.
     """
+    from transformers.initialization import no_init_weights
+
     from gpt4roi.models.modeling_gpt4roi import GPT4RoIForConditionalGeneration
     from gpt4roi.models.processing_gpt4roi import GPT4RoIProcessor
 
@@ -255,7 +258,9 @@ def load(
     report("loading the region model", None)
     config = embedded_config()
     config.text_config = language_model.config
-    model = GPT4RoIForConditionalGeneration(config, language_model)
+    # What random numbers would fill is all loaded below.
+    with no_init_weights():
+        model = GPT4RoIForConditionalGeneration(config, language_model)
     if not is_whole():
         raise EmbeddedModelError(f"'{ASSETS / PARTS_NAME}' is missing; clone the repository again or give --model")
     if not has_adapters():
@@ -274,6 +279,7 @@ def load(
     placed = cast(Any, model).to(device=device or "cpu", dtype=dtype or torch.float32)
     if placed.device.type == "cpu" and placed.dtype == torch.float32 and has_adapters() and damage(joined_dir()) is None:
         placed.decoder_dir = joined_dir()
+    return_memory()
     return placed.eval(), processor
 
 
