@@ -8,7 +8,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -100,7 +101,6 @@ class Engine:
         self.settings = settings or EngineSettings()
         self._make_decoder = choose_decoder(model, self.settings.precision)
         self.features = FeatureCache(model, self.settings.image_bytes, self.settings.region_bytes)
-        self._levels: tuple[str, list[Tensor]] | None = None
         self.prefixes = PrefixCache(self.settings.prefix_bytes)
         self.end_ids = end_token_ids(model, processor)
         # Turns of a separated style end in text, not in a token.
@@ -109,8 +109,9 @@ class Engine:
         self._waiting: deque[Generation] = deque()
         self._running: list[_Running] = []
         self._changed = threading.Condition()
-        # Held by whoever uses decoder and caches.
+        # Held by whoever uses decoder and caches; the engine's thread lets others go first.
         self._computing = threading.Lock()
+        self._guests = 0
         self._thread: threading.Thread | None = None
         self._closed = False
         # A thread that the interpreter kills inside PyTorch aborts the whole process, so it is asked to end first.
@@ -138,10 +139,22 @@ class Engine:
 
     @torch.inference_mode()
     def levels(self, image: PreparedImage) -> list[Tensor]:
-        """The vision tower's levels of an image, float[1, C_l, h_l, w_l], finest first; those of the last image asked for are kept."""
-        if self._levels is None or self._levels[0] != image.key:
-            self._levels = image.key, self.model.vision_tower(image.pixel_values[None].to(self.model.device))[1]
-        return self._levels[1]
+        """The vision tower's levels of an image, float[1, C_l, h_l, w_l], finest first, from the cache of image features."""
+        with self._as_guest():
+            return self.features.of(image)[0].levels
+
+    @contextmanager
+    def _as_guest(self) -> Iterator[None]:
+        """Decoder and caches for another thread, after the step that is under way. A lock alone goes back to the thread that has just left it."""
+        with self._changed:
+            self._guests += 1
+        try:
+            with self._computing:
+                yield
+        finally:
+            with self._changed:
+                self._guests -= 1
+                self._changed.notify_all()
 
     def submit(self, prompt: Prompt, sampling: Sampling | None = None, sink: Sink | None = None) -> Generation:
         """Queue a prompt; iterate over what is returned, or give a `sink` that is called from the engine's thread instead.
@@ -176,7 +189,7 @@ class Engine:
           PromptTooLongError: the prompt with a continuation has more positions than the language model.
         """
         self._room(prompt, max(map(len, continuations)))
-        with self._computing:
+        with self._as_guest():
             keys, state, pending = self._prepared(prompt, 0, {})
             logits = self.decoder.prefill(pending, state)
             firsts = _log_probs(logits.expand(len(continuations), -1), [tokens[0] for tokens in continuations])
@@ -234,9 +247,9 @@ class Engine:
         """Forget every image, region and prefix."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
-            with self._computing:
-                self.features.clear()
-                self.prefixes.clear()
+        with self._as_guest():
+            self.features.clear()
+            self.prefixes.clear()
 
     def _cancelled(self, generation: Generation) -> None:
         with self._changed:
@@ -255,6 +268,7 @@ class Engine:
                     if not self._waiting:
                         self._thread = None
                         return
+                self._changed.wait_for(lambda: not self._guests)
                 admitted = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.settings.max_active - len(self._running)))]
                 self._running += [_Running(generation, [], None, None, None) for generation in admitted]
             with self._computing, torch.inference_mode():

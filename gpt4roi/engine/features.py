@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpt4roi.engine.byte_cache import ByteCache
+from gpt4roi.engine.image import PreparedImage
 from gpt4roi.engine.prompt import Prompt, RegionInput
 from gpt4roi.masks import Rle, bins
 from gpt4roi.models import GPT4RoIForConditionalGeneration, ImageFeatures
@@ -26,18 +27,18 @@ class FeatureCache:
     def image(self, prompt: Prompt, timings: dict[str, float]) -> ImageFeatures | None:
         """Features of the prompt's image; `timings` get `vision_s` and `image_cached`."""
         start = time.perf_counter()
-        features = None
-        timings["image_cached"] = 0
-        if prompt.image is not None:
-            features = self.images.get(prompt.image.key)
-            if features is not None:
-                timings["image_cached"] = 1
-            else:
-                features = self.model.get_image_features(prompt.image.pixel_values[None].to(self.model.device))
-                size = features.image_features.nbytes + sum(feature_map.nbytes for feature_map in features.maps)
-                self.images.put(prompt.image.key, features, size)
+        features, timings["image_cached"] = (None, 0) if prompt.image is None else self.of(prompt.image)
         timings["vision_s"] = time.perf_counter() - start
         return features
+
+    def of(self, image: PreparedImage) -> tuple[ImageFeatures, bool]:
+        """Features of an image, and whether they were kept."""
+        kept = self.images.get(image.key)
+        if kept is not None:
+            return kept, True
+        features = self.model.get_image_features(image.pixel_values[None].to(self.model.device))
+        self.images.put(image.key, features, sum(part.nbytes for part in (features.image_features, *features.maps, *features.levels)))
+        return features, False
 
     def boxes(self, prompt: Prompt, features: ImageFeatures | None, timings: dict[str, float]) -> Tensor | None:
         """float[R, D], one row per region placeholder; `timings` get `regions_s`, `regions_encoded` and `regions_cached`."""

@@ -143,7 +143,10 @@ class ModelPredictor:
             pixels = torch.stack([processor.image_processor(image) for image in images]).to(model.device, model.dtype)
             features = model.get_image_features(pixels)
             for row, (path, image) in enumerate(zip(missing, images, strict=True)):
-                one = ImageFeatures(features.image_features[row : row + 1], [level[row : row + 1] for level in features.maps])
+                one = ImageFeatures(
+                    features.image_features[row : row + 1],
+                    *([level[row : row + 1] for level in levels] for levels in (features.maps, features.levels)),
+                )
                 self._images[path] = one, image.size
         while len(self._images) > max(IMAGES_KEPT, len(wanted)):
             self._images.popitem(last=False)

@@ -21,11 +21,13 @@ from gpt4roi.models.vision_tower import VisionTower
 class ImageFeatures(NamedTuple):
     """What depends on the image alone: keep it, and neither another box nor another turn computes it again.
 
-    image_features: float[B, P, D] in the language model's width. maps: the region encoder's fused pyramid.
+    image_features: float[B, P, D] in the language model's width. maps: the region encoder's fused pyramid. levels: the vision tower's,
+    float[B, C_l, h_l, w_l], finest first, for whoever looks at them otherwise.
     """
 
     image_features: Tensor
     maps: list[Tensor]
+    levels: list[Tensor]
 
 
 class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -88,7 +90,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_image_features(self, pixel_values: Tensor | None, vision_outputs: tuple[Tensor, list[Tensor]] | None = None) -> ImageFeatures:
         """float[B, 3, H, W], or the vision tower's outputs for it, to everything that depends on the images alone."""
         image, levels = vision_outputs if vision_outputs is not None else self.vision_tower(pixel_values)
-        return ImageFeatures(self.multi_modal_projector(image), self.region_encoder.fuse_levels(levels))
+        return ImageFeatures(self.multi_modal_projector(image), self.region_encoder.fuse_levels(levels), list(levels))
 
     def get_region_features(self, image: Tensor | ImageFeatures, boxes_xyxy_norm: Sequence[Tensor], bins: Tensor | None = None) -> Tensor:
         """Images (float[B, 3, H, W], or their `ImageFeatures`) and one float32[R_b, 4] per image to float[sum(R_b), D].

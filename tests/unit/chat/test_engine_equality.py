@@ -218,6 +218,22 @@ def test_everybody_is_served_while_a_long_answer_is_written(tiny):
     long.cancel()
 
 
+def test_who_asks_for_levels_or_scores_does_not_wait_for_a_long_answer(tiny):
+    model, processor = tiny
+    engine = Engine(model, processor, EngineSettings(precision="float32"))
+    prompt = build_prompt(processor, [Turn("user", "Hello")])
+    image = prepare_image(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), processor)
+    long = engine.submit(prompt, Sampling(1900))
+    next(iter(long))
+    levels = engine.levels(image)
+    assert engine.levels(image) is levels and len(engine.log_probs(prompt, [[5, 6], [7]])) == 2
+    assert long.finish_reason is None
+    # The prompt's image features come with the levels.
+    about = engine.submit(build_prompt(processor, [Turn("user", "Hello")], image), Sampling(2))
+    assert len(list(about)) == 2 and about.timings["image_cached"] == 1
+    long.cancel()
+
+
 def test_close_waits_for_what_is_there_and_takes_nothing_new(tiny):
     model, processor = tiny
     engine = Engine(model, processor)
