@@ -27,6 +27,7 @@ from gpt4roi.errors import UserError
 from gpt4roi.hosts import HostRule
 from web_demo import handlers
 from web_demo.chat_view import chat_html
+from web_demo.drawn import parse_drawn
 from web_demo.examples import available_examples, thumbnail
 from web_demo.handlers import ChatView, PictureView
 from web_demo.images import data_url
@@ -36,6 +37,8 @@ from web_demo.privacy import OwnOriginOnly, sweep_uploads
 from web_demo.session import Session, Sessions
 
 STATIC = Path(__file__).parent / "static"
+# gr.HTML takes one script, so the files of the canvas are joined; each may use what those before it declare.
+CANVAS_PARTS = ("state", "draw", "list", "pointer", "keys", "talk", "open", "receive")
 # How long an upload that nobody read may lie on disk (the tab was closed in the middle); all others are deleted as they are read.
 UNREAD_UPLOAD_S = 120
 # Every event of every tab may run at once: the engine batches their answers and has its own queue.
@@ -59,7 +62,7 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                 canvas = gr.HTML(
                     {"regions": []},
                     html_template=_static("canvas.html"),
-                    js_on_load=_static("canvas.js"),
+                    js_on_load="\n".join(_static(f"canvas/{part}.js") for part in CANVAS_PARTS),
                     apply_default_css=False,
                     elem_id="canvas",
                     palette=list(REGION_COLOURS),
@@ -67,6 +70,7 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                     note=None,
                     warning=None,
                     found=None,
+                    said={},
                     asked=0,
                 )
                 examples = gr.HTML(_examples_html(), js_on_load=_static("examples.js"), apply_default_css=False, elem_id="examples")
@@ -130,7 +134,7 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                 "height": height,
                 "regions": [{"number": number, "box": list(box)} for number, box in picture.boxes_xyxy_abs.items()],
             }
-            return [gr.HTML(picture=shown, asked=0), handlers.view(session).html, _note_html("")]
+            return [gr.HTML(picture=shown, asked=0, said={}), handlers.view(session).html, _note_html("")]
 
         def _canvas_message(**text: str) -> Any:
             props: dict[str, Any] = {name: {"serial": next(serial), "text": sentence} for name, sentence in text.items()}
@@ -174,15 +178,21 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                     gr.skip() if view.busy is busy else gr.Button(visible=view.busy),
                     gr.skip(),
                 ]
+                # Only what has changed may be sent: what is not named keeps its value on the canvas.
+                props: dict[str, Any] = {}
                 if view.box_error:
-                    updates[-1] = _canvas_message(note=view.box_error)
-                elif view.found:
+                    props["note"] = {"serial": next(serial), "text": view.box_error}
+                if view.found:
                     found = [
                         {"number": r.number, "box": list(r.box_xyxy), "label": r.label or "", "score": r.score or 0.0} for r in view.found
                     ]
-                    updates[-1] = gr.HTML(found={"serial": next(serial), "regions": found})
-                elif busy is None and view.busy:
-                    updates[-1] = gr.HTML(asked=max(handlers.parse_regions(canvas_value), default=0))
+                    props["found"] = {"serial": next(serial), "regions": found}
+                if busy is None and view.busy:
+                    props["asked"] = max(parse_drawn(canvas_value).boxes, default=0)
+                if not view.busy:
+                    props["said"] = {str(number): name for number, name in view.said.items()}
+                if props:
+                    updates[-1] = gr.HTML(**props)
                 busy = view.busy
                 yield updates
 

@@ -32,6 +32,9 @@ class FakeChat:
     def add_region(self, box: Any, space: str = "pixels", number: int | None = None) -> int:
         return self.regions.add(box, space=space, number=number).number
 
+    def label_region(self, number: int, label: str | None) -> None:
+        self.regions.label(number, label)
+
     def move_region(self, number: int, box: Any) -> None:
         self.regions.move(number, box)
         self.exchanges = [replace(one, stale=one.stale or number in one.regions) for one in self.exchanges]
