@@ -24,7 +24,9 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from gpt4roi.errors import UserError
+from gpt4roi.eyes.names import plural
 from gpt4roi.hosts import HostRule
+from gpt4roi.regions import Region
 from web_demo import handlers
 from web_demo.chat_view import chat_html
 from web_demo.drawn import parse_drawn
@@ -81,6 +83,11 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                     js_on_load=_static("chat.js"),
                     apply_default_css=False,
                     elem_id="chat",
+                )
+                gr.HTML(
+                    '<div class="strip" role="group" aria-label="Questions to pick"></div>',
+                    apply_default_css=False,
+                    elem_id="suggest",
                 )
                 with gr.Row(elem_id="composer"):
                     question = gr.Textbox(
@@ -165,13 +172,16 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
         canvas.refuse(on_refuse, **EVENT)
 
         # --- the conversation ------------------------------------------------------------------------------------------------------
-        def shown_chat(views: Iterator[ChatView], canvas_value: Any) -> Iterator[list[Any]]:
-            """Updates of chat, question, question note, send, stop, canvas; only what has changed is sent again."""
+        def shown_chat(views: Iterator[ChatView], canvas_value: Any, picked: bool = False) -> Iterator[list[Any]]:
+            """Updates of chat, question, question note, send, stop, canvas; only what has changed is sent again.
+
+            picked: the question was a button; what is being typed is another one and stays.
+            """
             busy = None
             for view in views:
                 updates = [
                     view.html,
-                    gr.skip() if view.question is None else view.question,
+                    gr.skip() if view.question is None or picked else view.question,
                     # Between its first and its last view an answer leaves the note alone: it may belong to what was typed meanwhile.
                     gr.skip() if busy and view.busy else _note_html(view.question_error),
                     gr.skip() if view.busy is busy else gr.Button(visible=not view.busy),
@@ -183,14 +193,12 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                 if view.box_error:
                     props["note"] = {"serial": next(serial), "text": view.box_error}
                 if view.found:
-                    found = [
-                        {"number": r.number, "box": list(r.box_xyxy), "label": r.label or "", "score": r.score or 0.0} for r in view.found
-                    ]
+                    found = [_found_record(region) for region in view.found]
                     props["found"] = {"serial": next(serial), "regions": found}
                 if busy is None and view.busy:
                     props["asked"] = max(parse_drawn(canvas_value).boxes, default=0)
                 if not view.busy:
-                    props["said"] = {str(number): name for number, name in view.said.items()}
+                    props["said"] = {str(number): {"name": name, "plural": plural(name, 2)} for number, name in view.said.items()}
                 if props:
                     updates[-1] = gr.HTML(**props)
                 busy = view.busy
@@ -198,6 +206,10 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
 
         def on_ask(text: str, canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
             yield from shown_chat(handlers.ask(session_of(request), loader, text or "", canvas_value), canvas_value)
+
+        def on_pick(event: gr.EventData, canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
+            text = str(event._data.get("text", "")) if isinstance(event._data, dict) else ""
+            yield from shown_chat(handlers.ask(session_of(request), loader, text, canvas_value), canvas_value, picked=True)
 
         def on_regenerate(canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
             yield from shown_chat(handlers.regenerate(session_of(request), loader, canvas_value), canvas_value)
@@ -207,6 +219,8 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
 
         chat_outputs = [chat, question, question_note, send, stop, canvas]
         gr.on([send.click, question.submit], on_ask, inputs=[question, canvas], outputs=chat_outputs, **EVENT)
+        for offers in (chat, canvas):
+            offers.ask(on_pick, inputs=canvas, outputs=chat_outputs, **EVENT)
         chat.regenerate(on_regenerate, inputs=canvas, outputs=chat_outputs, **EVENT)
         stop.click(on_stop, **EVENT)
 
@@ -243,6 +257,13 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
 
         page.unload(on_unload)
     return page
+
+
+def _found_record(region: Region) -> dict[str, Any]:
+    """What the canvas draws of a region that was found."""
+    label = region.label or ""
+    box = list(region.box_xyxy)
+    return {"number": region.number, "box": box, "label": label, "plural": plural(label, 2) if label else "", "score": region.score or 0.0}
 
 
 def _static(name: str) -> str:

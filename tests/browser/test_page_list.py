@@ -114,4 +114,34 @@ def test_the_name_of_an_answer_stands_on_the_box_and_is_no_label(real_server: Se
     tab.wait_for_answers(1)
     expect(tag(tab, 1)).to_have_text("1 cat")
     assert "label" not in tab.conversation()["regions"][0]
-    tab.drag(tab.at(0.5, 0.9), tab.at(0.5, 0.95))
+    tab.page.locator('#canvas .row[data-number="1"]').click()
+    tab.page.click("text=How many cats are there?")
+    expect(tab.wait_for_answers(2)).to_contain_text("One cat")
+
+
+def test_a_drawn_box_offers_questions_and_a_click_asks(tab: PageDriver, artifacts: Path) -> None:
+    offers = tab.page.locator("#suggest button")
+    expect(tab.question).to_be_focused()
+    expect(offers.first).to_have_text("What is this?")
+    assert "Is region 2 larger than region 1?" in offers.all_inner_texts()
+    tab.page.keyboard.type("half a quest")
+    offers.nth(1).click()
+    tab.wait_for_answers(1)
+    tab.shot(artifacts / "suggestions.png")
+    assert tab.conversation()["conversation"][0]["content"] == "What color is <region2>?"
+    expect(tab.question).to_have_value("half a quest")
+    # Nothing selected, nothing offered.
+    tab.page.locator("#canvas .stage").focus()
+    tab.page.keyboard.press("Escape")
+    expect(offers).to_have_count(0)
+
+
+def test_undo_in_an_empty_question_field_takes_the_box_back(tab: PageDriver) -> None:
+    expect(tab.question).to_be_focused()
+    tab.page.keyboard.press("Control+z")
+    expect(tab.regions).to_have_count(1)
+    tab.page.keyboard.press("Control+Shift+z")
+    expect(tab.regions).to_have_count(2)
+    tab.page.keyboard.type("x")
+    tab.page.keyboard.press("Control+z")
+    expect(tab.regions).to_have_count(2)

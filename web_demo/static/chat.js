@@ -28,10 +28,5 @@ element.addEventListener('click', async (event) => {
     button.textContent = 'Copied';
     setTimeout(() => { button.textContent = 'Copy'; }, 1500);
   } else if (button.dataset.act === 'regenerate') trigger('regenerate');
-  else if (button.dataset.question) {
-    const box = document.querySelector('#question textarea');
-    box.value = button.dataset.question;
-    box.dispatchEvent(new Event('input', {bubbles: true}));
-    box.focus();
-  }
+  else if (button.dataset.question) trigger('ask', {text: button.dataset.question});
 });

@@ -38,6 +38,7 @@ function keyed(parent, shown, make, update) {
 function render() {
   keyed(layer, regions.filter((region) => !region.hidden), makeBox, drawBox);
   drawRows();
+  offerQuestions();
   $('[data-act=add]').disabled = !picture;
   $('[data-act=undo]').disabled = !past.length;
   $('[data-act=redo]').disabled = !future.length;

@@ -82,7 +82,11 @@ frame.addEventListener('pointerdown', (event) => {
     else if (dragged) {
       const box = span(start, toPicture(ended)), least = MIN_SCREEN_PX / perPicturePixel();
       if (box[2] - box[0] < least || box[3] - box[1] < least) say('That box is too thin to see. Drag from one corner to the opposite one.');
-      else add(box);
+      else {
+        add(box);
+        // With a finger it would bring up the keyboard, over the picture.
+        if (event.pointerType !== 'touch') questionField().focus({preventScroll: true});
+      }
     } else {
       const hit = under(start);
       if (hit) select(hit.number, true);

@@ -8,8 +8,8 @@
 // props.picture  {serial, url, width, height, name, regions}: Python's; a new serial is a new picture, with the boxes it comes with
 // props.note     {serial, text}: a mistake to show under the picture
 // props.warning  {serial, text}: a question to the user: does the waiting picture start a new conversation?
-// props.found    {serial, regions: [{number, box, label, score}]}: what the model found, to be drawn beside the user's own
-// props.said     {number: name}: what answers called the regions
+// props.found    {serial, regions: [{number, box, label, plural, score}]}: what the model found, to be drawn beside the user's own
+// props.said     {number: {name, plural}}: what answers called the regions
 // props.asked    the highest region number that a question has been asked with
 
 const $ = (selector) => element.querySelector(selector);
@@ -22,7 +22,7 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const round = (value) => Math.round(value * 100) / 100;
 const copy = () => regions.map((region) => ({...region, box: [...region.box]}));
 const regionOf = (number) => regions.find((region) => region.number === number);
-const nameOf = (region) => region.label || (props.said || {})[region.number] || '';
+const nameOf = (region) => region.label || (props.said || {})[region.number]?.name || '';
 
 function remember() {
   past.push({regions: copy(), nextNumber});
