@@ -69,8 +69,9 @@ rows.addEventListener('click', (event) => {
   if (button?.matches('.remove')) remove(number);
   else if (button?.dataset.do) toggle(number, button.dataset.do === 'hide' ? 'hidden' : 'locked');
   else {
+    // The first click on a name selects, as anywhere in the row: on a phone it is most of the row.
+    const again = selected === number;
     if (!regionOf(number).hidden) select(number);
-    if (button?.matches('.name')) startRename(number);
-    else if (button) insert(number);
+    if (!button?.matches('.name')) { if (button) insert(number); } else if (again || regionOf(number).hidden) startRename(number);
   }
 });

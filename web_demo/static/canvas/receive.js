@@ -38,7 +38,8 @@ function receive() {
     past = []; future = []; selected = null;
     image.src = picture.url;
     image.alt = `The picture ${picture.name}`;
-    frame.style.setProperty('--ratio', picture.width / picture.height);
+    stage.style.setProperty('--ratio', picture.width / picture.height);
+    stage.classList.add('has-ratio');
     frame.hidden = false;
     $('.drop').hidden = true;
     $('.confirm').hidden = true;
