@@ -27,7 +27,7 @@ from gpt4roi.errors import UserError
 from gpt4roi.eyes.names import plural
 from gpt4roi.hosts import HostRule
 from gpt4roi.regions import Region
-from web_demo import handlers
+from web_demo import finding, handlers
 from web_demo.chat_view import chat_html
 from web_demo.drawn import parse_drawn
 from web_demo.examples import available_examples, thumbnail
@@ -40,7 +40,7 @@ from web_demo.session import Session, Sessions
 
 STATIC = Path(__file__).parent / "static"
 # gr.HTML takes one script, so the files of the canvas are joined; each may use what those before it declare.
-CANVAS_PARTS = ("state", "draw", "list", "pointer", "keys", "talk", "open", "receive")
+CANVAS_PARTS = ("state", "draw", "list", "pointer", "keys", "talk", "find", "open", "receive")
 # How long an upload that nobody read may lie on disk (the tab was closed in the middle); all others are deleted as they are read.
 UNREAD_UPLOAD_S = 120
 # Every event of every tab may run at once: the engine batches their answers and has its own queue.
@@ -72,6 +72,7 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                     note=None,
                     warning=None,
                     found=None,
+                    candidates=None,
                     said={},
                     asked=0,
                 )
@@ -223,6 +224,30 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
             offers.ask(on_pick, inputs=canvas, outputs=chat_outputs, **EVENT)
         chat.regenerate(on_regenerate, inputs=canvas, outputs=chat_outputs, **EVENT)
         stop.click(on_stop, **EVENT)
+
+        # --- finding ---------------------------------------------------------------------------------------------------------------
+        def sent_keys(event: gr.EventData) -> list[Any]:
+            keys = event._data.get("keys") if isinstance(event._data, dict) else None
+            return keys if isinstance(keys, list) else []
+
+        def on_find(event: gr.EventData, request: gr.Request) -> Any:
+            what = str(event._data.get("what", "")) if isinstance(event._data, dict) else ""
+            found = finding.find(session_of(request), loader, what)
+            regions = [_found_record(region) | {"key": key} for key, region in found.candidates.items()]
+            return gr.HTML(candidates={"serial": next(serial), "text": found.text, "start": found.start, "regions": regions})
+
+        def on_take(event: gr.EventData, canvas_value: Any, request: gr.Request) -> Any:
+            taken, error = finding.take(session_of(request), sent_keys(event), canvas_value)
+            if error:
+                return _canvas_message(note=error)
+            return gr.HTML(found={"serial": next(serial), "regions": [_found_record(region) for region in taken]})
+
+        def on_reject(event: gr.EventData, request: gr.Request) -> None:
+            finding.reject(session_of(request), sent_keys(event))
+
+        canvas.find(on_find, outputs=canvas, **EVENT)
+        canvas.take(on_take, inputs=canvas, outputs=canvas, **EVENT)
+        canvas.reject(on_reject, **EVENT)
 
         # --- downloads -------------------------------------------------------------------------------------------------------------
         def file_for_browser(name: str, media_type: str, content: bytes) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def _is_ready(loader: ModelLoader) -> tuple[bool, str]:
 
 
 def _stream(session: Session, loader: ModelLoader, text: str, drawn: Drawn, again: bool) -> Iterator[ChatView]:
-    chat = _chat_of(session, loader)
+    chat = chat_of(session, loader)
     give_to(chat, drawn, session.known)
     chat.select(drawn.selected)
     draft, drawn_at = "", 0.0
@@ -213,7 +213,8 @@ def _stream(session: Session, loader: ModelLoader, text: str, drawn: Drawn, agai
             yield ChatView(_open_html(session, "", draft, again), busy=True)
 
 
-def _chat_of(session: Session, loader: ModelLoader) -> Any:
+def chat_of(session: Session, loader: ModelLoader) -> Any:
+    """The chat about the picture on show."""
     if session.chat is None:
         chat = loader.new_chat()
         picture = _open_picture(session)

@@ -25,6 +25,8 @@ class Session:
     chat: Any = None
     # Every state of its regions so far: what undo brings back is known again.
     known: dict[State, Region] = field(default_factory=dict)
+    # What the last search found and nobody has taken or rejected yet, by the key that the page knows it by.
+    candidates: dict[int, Region] = field(default_factory=dict)
     # A picture that waits for the user to agree that it starts a new conversation.
     waiting_picture: Picture | None = None
     # The question that is being answered; None when idle.
@@ -44,7 +46,7 @@ class Session:
         """A new picture is a new conversation."""
         self.picture = picture
         self.chat = None
-        self.known = {}
+        self.known, self.candidates = {}, {}
         self.waiting_picture = None
 
     def stop(self) -> None:

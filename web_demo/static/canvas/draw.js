@@ -2,6 +2,8 @@
 
 const HANDLES = ['nw', 'n', 'ne', 'e', 'se', 's', 'sw', 'w'];
 const SMALL_SCREEN_PX = 44;   // smaller boxes have handles at their corners alone
+const boxesLayer = shape('g', {});
+layer.append(boxesLayer);
 let lit = null;               // the region that the pointer is over, here, in the list or in the conversation
 
 const colour = (number) => props.palette[(number - 1) % props.palette.length];
@@ -23,6 +25,9 @@ function rectangle(box) {
   return {x: box[0] * k, y: box[1] * k, width: (box[2] - box[0]) * k, height: (box[3] - box[1]) * k};
 }
 
+// Where something so wide begins, so that it does not stick out of the picture on the right.
+const inFrame = (x, width) => Math.max(0, Math.min(x - 1, frame.clientWidth - width));
+
 // Nodes are kept by number, so that the focus and a drag in progress survive.
 function keyed(parent, shown, make, update) {
   const old = new Map([...parent.children].filter((node) => node.dataset.number).map((node) => [Number(node.dataset.number), node]));
@@ -36,9 +41,10 @@ function keyed(parent, shown, make, update) {
 }
 
 function render() {
-  keyed(layer, regions.filter((region) => !region.hidden), makeBox, drawBox);
+  keyed(boxesLayer, regions.filter((region) => !region.hidden), makeBox, drawBox);
   drawRows();
   offerQuestions();
+  drawCandidates();
   $('[data-act=add]').disabled = !picture;
   $('[data-act=undo]').disabled = !past.length;
   $('[data-act=redo]').disabled = !future.length;
@@ -80,8 +86,9 @@ function drawBox(node, region) {
   }
   const text = node.querySelector('.tag-text');
   text.textContent = [region.number, name, region.score?.toFixed(2)].filter(Boolean).join(' ');
-  set(text, {x: at.x + 6, y: at.y + 15});
-  set(node.querySelector('.tag'), {x: at.x - 1, y: at.y - 1, width: Math.max(22, text.getComputedTextLength() + 14), height: 22});
+  const width = Math.max(22, text.getComputedTextLength() + 14), left = inFrame(at.x, width);
+  set(text, {x: left + 7, y: at.y + 15});
+  set(node.querySelector('.tag'), {x: left, y: at.y - 1, width, height: 22});
 }
 
 // The same region in the picture, in the list and in the conversation lights up together.

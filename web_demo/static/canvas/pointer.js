@@ -43,7 +43,7 @@ function heldBy(event) {
 frame.addEventListener('pointermove', (event) => { if (picture && !event.buttons) light(under(toPicture(event))?.number ?? null); });
 
 frame.addEventListener('pointerdown', (event) => {
-  if (event.button !== 0 || !event.isPrimary) return;
+  if (event.button !== 0 || !event.isPrimary || event.target.closest('.sign')) return;
   event.preventDefault();
   say('');
   const start = toPicture(event), grabbed = heldBy(event), handle = event.target.dataset.handle;

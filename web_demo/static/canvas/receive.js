@@ -3,6 +3,7 @@
 const ACTIONS = {
   open: () => fileInput.click(), paste, camera: cameraOn, shoot, 'camera-off': cameraOff, add: addInTheMiddle,
   undo: () => restore(past, future), redo: () => restore(future, past), delete: () => remove(selected),
+  'take-all': () => decide('take', shownCandidates()), 'hits-close': () => { candidates = []; tellFind(''); drawCandidates(); },
   help, 'help-close': () => $('.help').close(),
   accept: () => { $('.confirm').hidden = true; $('.veil').hidden = false; trigger('accept'); },
   refuse: () => { $('.confirm').hidden = true; trigger('refuse'); },
@@ -27,7 +28,7 @@ function take(found) {
   commit();
 }
 
-let shown = {picture: 0, note: 0, warning: 0, found: 0};
+let shown = {picture: 0, note: 0, warning: 0, found: 0, candidates: 0};
 
 function receive() {
   if (props.picture && props.picture.serial !== shown.picture) {
@@ -46,6 +47,7 @@ function receive() {
     $('.veil').hidden = true;
     say('');
     cameraOff();
+    showCandidates({text: '', start: 0, regions: []});
     commit();
   }
   if (props.note && props.note.serial !== shown.note) {
@@ -64,6 +66,10 @@ function receive() {
   if (props.found && props.found.serial !== shown.found) {
     shown.found = props.found.serial;
     take(props.found.regions);
+  }
+  if (props.candidates && props.candidates.serial !== shown.candidates) {
+    shown.candidates = props.candidates.serial;
+    showCandidates(props.candidates);
   }
   nextNumber = Math.max(nextNumber, (props.asked || 0) + 1);
   render();

@@ -9,6 +9,7 @@
 // props.note     {serial, text}: a mistake to show under the picture
 // props.warning  {serial, text}: a question to the user: does the waiting picture start a new conversation?
 // props.found    {serial, regions: [{number, box, label, plural, score}]}: what the model found, to be drawn beside the user's own
+// props.candidates {serial, text, start, regions: [{key, box, label, score}]}: what a search found, to be taken or rejected
 // props.said     {number: {name, plural}}: what answers called the regions
 // props.asked    the highest region number that a question has been asked with
 
