@@ -45,7 +45,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["gpt4roi", "gpt4roi.*", "web_demo", "web_demo.*"]),
-    package_data={"gpt4roi": ["assets/embedded/*", "evaluation/*.json"], "web_demo": ["static/*"]},
+    package_data={"gpt4roi": ["assets/embedded/*", "evaluation/*.json"], "web_demo": ["static/*", "static/canvas/*"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

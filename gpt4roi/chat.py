@@ -233,10 +233,20 @@ class RegionChat:
           ImageError: there is no image. FindError: no phrase, one twice, an unknown word, or this model has no eyes.
         """
         with self._lock:
+            found = self.candidates(what, one=one, without=without, threshold=threshold)
+            return self.add_found([replace(region, step=step) for region in found])
+
+    def candidates(self, what: str, *, one: bool = False, without: Sequence[str] = (), threshold: float | None = None) -> list[Region]:
+        """What `find` would take, as yet without numbers: for a person who takes some and rejects others. Arguments and errors as in `find`."""
+        with self._lock:
             self._refuse_without_image()
-            look = self.look()
-            found = find_phrases(look, what, one, without, threshold)
-            return self.add_found([replace(region, step=step) for region in found if not self._was_rejected(region)])
+            found = find_phrases(self.look(), what, one, without, threshold)
+            return [region for region in found if not self._was_rejected(region)]
+
+    def reject(self, candidate: Region) -> None:
+        """Do not find this again."""
+        with self._lock:
+            self._rejected.append(candidate)
 
     def add_found(self, regions: Sequence[Region]) -> list[Region]:
         """Take regions that were found; each gets its number, or keeps the one it was found with before."""

@@ -24,9 +24,12 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from gpt4roi.errors import UserError
+from gpt4roi.eyes.names import plural
 from gpt4roi.hosts import HostRule
-from web_demo import handlers
+from gpt4roi.regions import Region
+from web_demo import finding, handlers
 from web_demo.chat_view import chat_html
+from web_demo.drawn import parse_drawn
 from web_demo.examples import available_examples, thumbnail
 from web_demo.handlers import ChatView, PictureView
 from web_demo.images import data_url
@@ -36,6 +39,8 @@ from web_demo.privacy import OwnOriginOnly, sweep_uploads
 from web_demo.session import Session, Sessions
 
 STATIC = Path(__file__).parent / "static"
+# gr.HTML takes one script, so the files of the canvas are joined; each may use what those before it declare.
+CANVAS_PARTS = ("state", "draw", "list", "pointer", "keys", "talk", "find", "open", "receive")
 # How long an upload that nobody read may lie on disk (the tab was closed in the middle); all others are deleted as they are read.
 UNREAD_UPLOAD_S = 120
 # Every event of every tab may run at once: the engine batches their answers and has its own queue.
@@ -59,7 +64,7 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                 canvas = gr.HTML(
                     {"regions": []},
                     html_template=_static("canvas.html"),
-                    js_on_load=_static("canvas.js"),
+                    js_on_load="\n".join(_static(f"canvas/{part}.js") for part in CANVAS_PARTS),
                     apply_default_css=False,
                     elem_id="canvas",
                     palette=list(REGION_COLOURS),
@@ -67,6 +72,8 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                     note=None,
                     warning=None,
                     found=None,
+                    candidates=None,
+                    said={},
                     asked=0,
                 )
                 examples = gr.HTML(_examples_html(), js_on_load=_static("examples.js"), apply_default_css=False, elem_id="examples")
@@ -77,6 +84,11 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                     js_on_load=_static("chat.js"),
                     apply_default_css=False,
                     elem_id="chat",
+                )
+                gr.HTML(
+                    '<div class="strip" role="group" aria-label="Questions to pick"></div>',
+                    apply_default_css=False,
+                    elem_id="suggest",
                 )
                 with gr.Row(elem_id="composer"):
                     question = gr.Textbox(
@@ -130,7 +142,7 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
                 "height": height,
                 "regions": [{"number": number, "box": list(box)} for number, box in picture.boxes_xyxy_abs.items()],
             }
-            return [gr.HTML(picture=shown, asked=0), handlers.view(session).html, _note_html("")]
+            return [gr.HTML(picture=shown, asked=0, said={}), handlers.view(session).html, _note_html("")]
 
         def _canvas_message(**text: str) -> Any:
             props: dict[str, Any] = {name: {"serial": next(serial), "text": sentence} for name, sentence in text.items()}
@@ -161,33 +173,44 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
         canvas.refuse(on_refuse, **EVENT)
 
         # --- the conversation ------------------------------------------------------------------------------------------------------
-        def shown_chat(views: Iterator[ChatView], canvas_value: Any) -> Iterator[list[Any]]:
-            """Updates of chat, question, question note, send, stop, canvas; only what has changed is sent again."""
+        def shown_chat(views: Iterator[ChatView], canvas_value: Any, picked: bool = False) -> Iterator[list[Any]]:
+            """Updates of chat, question, question note, send, stop, canvas; only what has changed is sent again.
+
+            picked: the question was a button; what is being typed is another one and stays.
+            """
             busy = None
             for view in views:
                 updates = [
                     view.html,
-                    gr.skip() if view.question is None else view.question,
+                    gr.skip() if view.question is None or picked else view.question,
                     # Between its first and its last view an answer leaves the note alone: it may belong to what was typed meanwhile.
                     gr.skip() if busy and view.busy else _note_html(view.question_error),
                     gr.skip() if view.busy is busy else gr.Button(visible=not view.busy),
                     gr.skip() if view.busy is busy else gr.Button(visible=view.busy),
                     gr.skip(),
                 ]
+                # Only what has changed may be sent: what is not named keeps its value on the canvas.
+                props: dict[str, Any] = {}
                 if view.box_error:
-                    updates[-1] = _canvas_message(note=view.box_error)
-                elif view.found:
-                    found = [
-                        {"number": r.number, "box": list(r.box_xyxy), "label": r.label or "", "score": r.score or 0.0} for r in view.found
-                    ]
-                    updates[-1] = gr.HTML(found={"serial": next(serial), "regions": found})
-                elif busy is None and view.busy:
-                    updates[-1] = gr.HTML(asked=max(handlers.parse_regions(canvas_value), default=0))
+                    props["note"] = {"serial": next(serial), "text": view.box_error}
+                if view.found:
+                    found = [_found_record(region) for region in view.found]
+                    props["found"] = {"serial": next(serial), "regions": found}
+                if busy is None and view.busy:
+                    props["asked"] = max(parse_drawn(canvas_value).boxes, default=0)
+                if not view.busy:
+                    props["said"] = {str(number): {"name": name, "plural": plural(name, 2)} for number, name in view.said.items()}
+                if props:
+                    updates[-1] = gr.HTML(**props)
                 busy = view.busy
                 yield updates
 
         def on_ask(text: str, canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
             yield from shown_chat(handlers.ask(session_of(request), loader, text or "", canvas_value), canvas_value)
+
+        def on_pick(event: gr.EventData, canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
+            text = str(event._data.get("text", "")) if isinstance(event._data, dict) else ""
+            yield from shown_chat(handlers.ask(session_of(request), loader, text, canvas_value), canvas_value, picked=True)
 
         def on_regenerate(canvas_value: Any, request: gr.Request) -> Iterator[list[Any]]:
             yield from shown_chat(handlers.regenerate(session_of(request), loader, canvas_value), canvas_value)
@@ -197,8 +220,34 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
 
         chat_outputs = [chat, question, question_note, send, stop, canvas]
         gr.on([send.click, question.submit], on_ask, inputs=[question, canvas], outputs=chat_outputs, **EVENT)
+        for offers in (chat, canvas):
+            offers.ask(on_pick, inputs=canvas, outputs=chat_outputs, **EVENT)
         chat.regenerate(on_regenerate, inputs=canvas, outputs=chat_outputs, **EVENT)
         stop.click(on_stop, **EVENT)
+
+        # --- finding ---------------------------------------------------------------------------------------------------------------
+        def sent_keys(event: gr.EventData) -> list[Any]:
+            keys = event._data.get("keys") if isinstance(event._data, dict) else None
+            return keys if isinstance(keys, list) else []
+
+        def on_find(event: gr.EventData, request: gr.Request) -> Any:
+            what = str(event._data.get("what", "")) if isinstance(event._data, dict) else ""
+            found = finding.find(session_of(request), loader, what)
+            regions = [_found_record(region) | {"key": key} for key, region in found.candidates.items()]
+            return gr.HTML(candidates={"serial": next(serial), "text": found.text, "start": found.start, "regions": regions})
+
+        def on_take(event: gr.EventData, canvas_value: Any, request: gr.Request) -> Any:
+            taken, error = finding.take(session_of(request), sent_keys(event), canvas_value)
+            if error:
+                return _canvas_message(note=error)
+            return gr.HTML(found={"serial": next(serial), "regions": [_found_record(region) for region in taken]})
+
+        def on_reject(event: gr.EventData, request: gr.Request) -> None:
+            finding.reject(session_of(request), sent_keys(event))
+
+        canvas.find(on_find, outputs=canvas, **EVENT)
+        canvas.take(on_take, inputs=canvas, outputs=canvas, **EVENT)
+        canvas.reject(on_reject, **EVENT)
 
         # --- downloads -------------------------------------------------------------------------------------------------------------
         def file_for_browser(name: str, media_type: str, content: bytes) -> dict[str, Any]:
@@ -233,6 +282,13 @@ def build_page(loader: ModelLoader, upload_dir: Path) -> gr.Blocks:
 
         page.unload(on_unload)
     return page
+
+
+def _found_record(region: Region) -> dict[str, Any]:
+    """What the canvas draws of a region that was found."""
+    label = region.label or ""
+    box = list(region.box_xyxy)
+    return {"number": region.number, "box": box, "label": label, "plural": plural(label, 2) if label else "", "score": region.score or 0.0}
 
 
 def _static(name: str) -> str:

@@ -8,14 +8,16 @@ from html import escape
 from typing import Any
 
 from gpt4roi.conversation import MENTION, WRITTEN_MENTION, mentioned_numbers
+from gpt4roi.meaning import spell_mentions
 from web_demo.palette import region_colour
 
 ANY_MENTION = re.compile(f"{MENTION.pattern}|{WRITTEN_MENTION.pattern}")
 
 
 def mention_html(number: int) -> str:
-    """A region mention in the colour of its box."""
-    return f'<span class="mention" style="--region:{region_colour(number)}">region {number}</span>'
+    """A region mention in the colour of its box; the canvas selects the box when it is clicked."""
+    colour = region_colour(number)
+    return f'<span class="mention" role="button" tabindex="0" data-number="{number}" style="--region:{colour}">region {number}</span>'
 
 
 def text_html(text: str) -> str:
@@ -63,7 +65,9 @@ def chat_html(
         return _empty_html(suggestions)
     parts = []
     for exchange in exchanges:
-        unnamed = [number for number in exchange.regions if number not in mentioned_numbers(exchange.question)]
+        unnamed = [
+            number for number in exchange.regions if number not in mentioned_numbers(spell_mentions(exchange.question, exchange.regions))
+        ]
         parts.append(_user_html(exchange.question, unnamed))
         parts.append(_answer_html(exchange, can_regenerate=question is None and exchange is exchanges[-1]))
     if question is not None:

@@ -6,21 +6,23 @@ import json
 import logging
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gpt4roi.boxes import Box, BoxError, as_boxes, validate_box
+from gpt4roi.boxes import BoxError
 from gpt4roi.conversation import ConversationError, check_mentions
 from gpt4roi.errors import UserError
 from gpt4roi.images import ImageError
 from gpt4roi.meaning import spell_mentions
-from gpt4roi.regions import MAX_NUMBER, Region
+from gpt4roi.regions import Region
 from web_demo.chat_view import chat_html
 from web_demo.drawing import draw_regions
+from web_demo.drawn import Drawn, checked_drawn, give_to, records
 from web_demo.examples import open_example
 from web_demo.images import Picture, read_upload
 from web_demo.loading import ModelLoader, short
+from web_demo.naming import said_names
 from web_demo.session import Session
 
 logger = logging.getLogger(__name__)
@@ -31,14 +33,12 @@ REDRAW_S = 0.05
 # How often a waiting question looks at the line before it and at the progress of loading.
 LOOK_S = 0.25
 
-MAX_REGIONS = 1000
-
-Boxes = dict[int, Box]
-
 
 @dataclass(frozen=True)
 class ChatView:
-    """What the page shows after a step. `question` replaces the text of the question box unless it is None; `found` is drawn on the picture."""
+    """What the page shows after a step. `question` replaces the text of the question box unless it is None; `found` is drawn on the picture,
+    `said` are names that answers gave to regions.
+    """
 
     html: str
     busy: bool = False
@@ -46,6 +46,7 @@ class ChatView:
     question_error: str = ""
     box_error: str = ""
     found: tuple[Region, ...] = ()
+    said: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,44 +56,6 @@ class PictureView:
     picture: Picture | None = None
     warning: str = ""
     error: str = ""
-
-
-def parse_regions(value: Any) -> Boxes:
-    """What the canvas sent as region number → box in pixels. It comes from a browser, so its form is checked; its geometry is not.
-
-    Raises:
-      BoxError: not `{"regions": [{"number": N, "box": [x0, y0, x1, y1]}, …]}` with different numbers from 1.
-    """
-    if value is None:
-        return {}
-    items = value.get("regions") if isinstance(value, Mapping) else None
-    if not isinstance(items, list):
-        raise BoxError("the boxes did not arrive as a list of regions; reload the page")
-    if len(items) > MAX_REGIONS:
-        raise BoxError(f"there are {len(items)} boxes; at most {MAX_REGIONS} are taken")
-    boxes: Boxes = {}
-    for item in items:
-        number = item.get("number") if isinstance(item, Mapping) else None
-        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MAX_NUMBER or number in boxes:
-            raise BoxError("a region has no number of its own; reload the page")
-        x0, y0, x1, y1 = as_boxes([item.get("box") or ()])[0].tolist()
-        boxes[number] = x0, y0, x1, y1
-    return boxes
-
-
-def selected_number(value: Any) -> int | None:
-    """The region that is selected on the canvas, if any."""
-    selected = value.get("selected") if isinstance(value, Mapping) else None
-    return selected if isinstance(selected, int) and not isinstance(selected, bool) else None
-
-
-def checked_regions(picture: Picture, value: Any) -> Boxes:
-    """The boxes of the canvas, clipped to the picture.
-
-    Raises:
-      BoxError: naming the region, what is wrong with it and what to do.
-    """
-    return {number: validate_box(box, picture.size_wh, f"<region{number}>") for number, box in parse_regions(value).items()}
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------------------
@@ -148,7 +111,7 @@ def view(session: Session) -> ChatView:
     if session.busy:
         return ChatView(chat_html(session.exchanges, question=session.open_question), busy=True)
     suggestions = session.picture.questions if session.picture is not None else ()
-    return ChatView(chat_html(session.exchanges, suggestions=suggestions))
+    return ChatView(chat_html(session.exchanges, suggestions=suggestions), said=said_names(session.exchanges))
 
 
 def ask(session: Session, loader: ModelLoader, question: str, canvas: Any) -> Generator[ChatView, None, None]:
@@ -164,15 +127,15 @@ def ask(session: Session, loader: ModelLoader, question: str, canvas: Any) -> Ge
             raise ConversationError("there is no picture yet; open a photo or try an example, then ask")
         if not text:
             raise ConversationError("the question is empty; write one, for example: What is <region1>?")
-        boxes = checked_regions(session.picture, canvas)
-        check_mentions(spell_mentions(text, boxes), boxes)
+        drawn = checked_drawn(canvas, session.picture.size_wh)
+        check_mentions(spell_mentions(text, drawn.boxes), drawn.boxes)
     except BoxError as error:
         yield _with_error(session, box_error=sentence(error))
         return
     except ConversationError as error:
         yield _with_error(session, question_error=sentence(error))
         return
-    yield from _answer(session, loader, text, boxes, selected_number(canvas), again=False)
+    yield from _answer(session, loader, text, drawn, again=False)
 
 
 def regenerate(session: Session, loader: ModelLoader, canvas: Any) -> Iterator[ChatView]:
@@ -186,18 +149,18 @@ def regenerate(session: Session, loader: ModelLoader, canvas: Any) -> Iterator[C
     try:
         if session.picture is None or not questions:
             raise ConversationError("there is no answer to write again; ask a question first")
-        boxes = checked_regions(session.picture, canvas)
-        check_mentions(spell_mentions(questions[-1], boxes), boxes)
+        drawn = checked_drawn(canvas, session.picture.size_wh)
+        check_mentions(spell_mentions(questions[-1], drawn.boxes), drawn.boxes)
     except BoxError as error:
         yield _with_error(session, box_error=sentence(error))
         return
     except ConversationError as error:
         yield _with_error(session, question_error=sentence(error))
         return
-    yield from _answer(session, loader, questions[-1], boxes, selected_number(canvas), again=True)
+    yield from _answer(session, loader, questions[-1], drawn, again=True)
 
 
-def _answer(session: Session, loader: ModelLoader, text: str, boxes: Boxes, selected: int | None, again: bool) -> Iterator[ChatView]:
+def _answer(session: Session, loader: ModelLoader, text: str, drawn: Drawn, again: bool) -> Iterator[ChatView]:
     session.open_question, session.stop_requested = text, False
     typed_again, error = None, ""
     try:
@@ -208,7 +171,7 @@ def _answer(session: Session, loader: ModelLoader, text: str, boxes: Boxes, sele
             if not ready:
                 yield ChatView(_open_html(session, waiting, None, again), busy=True)
         if ready and not session.stop_requested:
-            yield from _stream(session, loader, text, boxes, selected, again)
+            yield from _stream(session, loader, text, drawn, again)
         elif not again:
             typed_again = text
     except UserError as mistake:
@@ -219,7 +182,7 @@ def _answer(session: Session, loader: ModelLoader, text: str, boxes: Boxes, sele
     finally:
         session.open_question = None
     found = session.exchanges[-1].answer.regions if session.exchanges and not error else ()
-    yield ChatView(view(session).html, question=None if again else typed_again, question_error=error, found=found)
+    yield replace(view(session), question=None if again else typed_again, question_error=error, found=found)
 
 
 def _is_ready(loader: ModelLoader) -> tuple[bool, str]:
@@ -233,10 +196,10 @@ def _is_ready(loader: ModelLoader) -> tuple[bool, str]:
     return False, f"Waiting for the model: {status.message}{percent}"
 
 
-def _stream(session: Session, loader: ModelLoader, text: str, boxes: Boxes, selected: int | None, again: bool) -> Iterator[ChatView]:
-    chat = _chat_of(session, loader)
-    sync_regions(chat, boxes)
-    chat.select(selected if selected in boxes else None)
+def _stream(session: Session, loader: ModelLoader, text: str, drawn: Drawn, again: bool) -> Iterator[ChatView]:
+    chat = chat_of(session, loader)
+    give_to(chat, drawn, session.known)
+    chat.select(drawn.selected)
     draft, drawn_at = "", 0.0
     yield ChatView(_open_html(session, "Looking at the picture", None, again), busy=True)
     pieces = chat.stream_again(max_new_tokens=MAX_NEW_TOKENS) if again else chat.stream(text, max_new_tokens=MAX_NEW_TOKENS)
@@ -250,7 +213,8 @@ def _stream(session: Session, loader: ModelLoader, text: str, boxes: Boxes, sele
             yield ChatView(_open_html(session, "", draft, again), busy=True)
 
 
-def _chat_of(session: Session, loader: ModelLoader) -> Any:
+def chat_of(session: Session, loader: ModelLoader) -> Any:
+    """The chat about the picture on show."""
     if session.chat is None:
         chat = loader.new_chat()
         picture = _open_picture(session)
@@ -259,25 +223,13 @@ def _chat_of(session: Session, loader: ModelLoader) -> Any:
     return session.chat
 
 
-def sync_regions(chat: Any, boxes: Boxes) -> None:
-    """Give the chat exactly the boxes of the canvas, under the canvas's numbers."""
-    for number in [number for number in chat.regions if number not in boxes]:
-        chat.remove_region(number)
-    for number, box in boxes.items():
-        if number in chat.regions:
-            if tuple(chat.regions[number]) != box:
-                chat.move_region(number, box)
-        else:
-            chat.add_region(box, number=number)
-
-
 def _open_html(session: Session, waiting: str, draft: str | None, again: bool = False) -> str:
     exchanges = session.exchanges[:-1] if again else session.exchanges
     return chat_html(exchanges, question=session.open_question, draft=draft, waiting=waiting)
 
 
 def _with_error(session: Session, question_error: str = "", box_error: str = "") -> ChatView:
-    return ChatView(view(session).html, question_error=question_error, box_error=box_error)
+    return replace(view(session), question_error=question_error, box_error=box_error)
 
 
 def sentence(error: Exception) -> str:
@@ -297,12 +249,11 @@ def conversation_jsonl(session: Session, canvas: Any) -> str:
       BoxError: a box that cannot be used.
     """
     picture = _open_picture(session)
-    boxes = checked_regions(picture, canvas)
+    drawn = checked_drawn(canvas, picture.size_wh)
     if session.chat is not None and not session.busy:
-        sync_regions(session.chat, boxes)
+        give_to(session.chat, drawn, session.known)
     width, height = picture.size_wh
-    regions = [Region(number, box).to_record() for number, box in sorted(boxes.items())]
-    record = {"image": picture.name, "width": width, "height": height, "regions": regions, "conversation": []}
+    record = {"image": picture.name, "width": width, "height": height, "regions": records(drawn), "conversation": []}
     if session.chat is not None:
         record |= session.chat.to_record()
     return json.dumps(record, ensure_ascii=False) + "\n"
@@ -316,7 +267,7 @@ def annotated_png(session: Session, canvas: Any) -> bytes:
       BoxError: a box that cannot be used.
     """
     picture = _open_picture(session)
-    return draw_regions(picture.image, checked_regions(picture, canvas))
+    return draw_regions(picture.image, checked_drawn(canvas, picture.size_wh).boxes)
 
 
 def _open_picture(session: Session) -> Picture:

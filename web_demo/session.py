@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from gpt4roi.regions import Region
+from web_demo.drawn import State
 from web_demo.images import Picture
 
 
@@ -21,6 +23,10 @@ class Session:
 
     picture: Picture | None = None
     chat: Any = None
+    # Every state of its regions so far: what undo brings back is known again.
+    known: dict[State, Region] = field(default_factory=dict)
+    # What the last search found and nobody has taken or rejected yet, by the key that the page knows it by.
+    candidates: dict[int, Region] = field(default_factory=dict)
     # A picture that waits for the user to agree that it starts a new conversation.
     waiting_picture: Picture | None = None
     # The question that is being answered; None when idle.
@@ -40,6 +46,7 @@ class Session:
         """A new picture is a new conversation."""
         self.picture = picture
         self.chat = None
+        self.known, self.candidates = {}, {}
         self.waiting_picture = None
 
     def stop(self) -> None:

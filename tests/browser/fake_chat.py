@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gpt4roi.answers import FindError
 from gpt4roi.chat import Exchange
 from gpt4roi.engine.events import Answer, Timings
 from gpt4roi.meaning import meant
-from gpt4roi.regions import RegionSet
+from gpt4roi.regions import Region, RegionSet
 
 
 @dataclass
@@ -24,6 +25,7 @@ class FakeChat:
     name: str | None = None
     failure: Exception | None = None
     selected: int | None = None
+    rejected: list[Region] = field(default_factory=list)
     _stop: bool = False
 
     def set_image(self, image: Any, name: str | None = None) -> None:
@@ -32,12 +34,32 @@ class FakeChat:
     def add_region(self, box: Any, space: str = "pixels", number: int | None = None) -> int:
         return self.regions.add(box, space=space, number=number).number
 
+    def label_region(self, number: int, label: str | None) -> None:
+        self.regions.label(number, label)
+
     def move_region(self, number: int, box: Any) -> None:
         self.regions.move(number, box)
         self.exchanges = [replace(one, stale=one.stale or number in one.regions) for one in self.exchanges]
 
     def remove_region(self, number: int) -> None:
         self.regions.remove(number)
+
+    def candidates(self, what: str, *, threshold: float | None = None) -> list[Region]:
+        """One sure cup and two weak ones, unless they were rejected; of other things nothing."""
+        if not what.strip():
+            raise FindError("there is nothing to look for; name something, for example: dog, red car")
+        width, height = self.image.size
+        scores = (0.9, 0.2, 0.1) if what == "cup" else ()
+        places = [(width * (0.1 + 0.3 * i), height * 0.2, width * (0.3 + 0.3 * i), height * 0.5) for i in range(len(scores))]
+        found = [Region(1, place, "cup", score=score, origin="found") for place, score in zip(places, scores, strict=True)]
+        least = 0.3 if threshold is None else threshold
+        return [one for one in found if (one.score or 0) >= least and one not in self.rejected]
+
+    def reject(self, candidate: Region) -> None:
+        self.rejected.append(candidate)
+
+    def add_found(self, regions: list[Region]) -> list[Region]:
+        return self.regions.add_found(regions)
 
     def select(self, number: int | None) -> None:
         self.selected = number

@@ -102,8 +102,8 @@ def test_a_conversation_with_the_embedded_model(
     tab.draw(tab.at(0.6, 0.3), tab.at(0.9, 0.7))
     before = tab.boxes()
 
-    tab.page.locator('#canvas .chip[data-number="2"] .insert').click()
-    expect(tab.question).to_have_value("<region2> ")
+    tab.page.locator('#canvas .row[data-number="2"] .insert').click()
+    expect(tab.question).to_have_value("region 2 ")
     watch_stream(tab)
     tab.question.fill("What is <region1>?")
     tab.question.press("Enter")

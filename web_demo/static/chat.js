@@ -1,9 +1,14 @@
 // The conversation: copy, regenerate, suggested questions, and a view that follows the answer unless the reader has scrolled up.
 const log = element.querySelector('.log');
+// In a narrow window the page scrolls and not the conversation.
+const scroller = () => (log.scrollHeight > log.clientHeight + 1 ? log : document.scrollingElement);
 let following = true;
-log.addEventListener('scroll', () => { following = log.scrollHeight - log.scrollTop - log.clientHeight < 60; });
+const look = () => { const {scrollHeight, scrollTop, clientHeight} = scroller(); following = scrollHeight - scrollTop - clientHeight < 60; };
+log.addEventListener('scroll', look);
+window.addEventListener('scroll', look);
 watch('value', () => {
-  if (following || log.querySelector('[aria-busy]:last-child .waiting')) log.scrollTop = log.scrollHeight;
+  const begins = log.querySelector('[aria-busy]:last-child .waiting');
+  if (log.querySelector('.message') && (following || begins)) scroller().scrollTop = scroller().scrollHeight;
 });
 
 async function copyText(text) {
@@ -28,10 +33,5 @@ element.addEventListener('click', async (event) => {
     button.textContent = 'Copied';
     setTimeout(() => { button.textContent = 'Copy'; }, 1500);
   } else if (button.dataset.act === 'regenerate') trigger('regenerate');
-  else if (button.dataset.question) {
-    const box = document.querySelector('#question textarea');
-    box.value = button.dataset.question;
-    box.dispatchEvent(new Event('input', {bubbles: true}));
-    box.focus();
-  }
+  else if (button.dataset.question) trigger('ask', {text: button.dataset.question});
 });

@@ -15,8 +15,10 @@ from gpt4roi.boxes import BoxError
 from gpt4roi.data.check import check_file
 from gpt4roi.data.jsonl import read_jsonl
 from gpt4roi.images import ImageError
+from gpt4roi.regions import Region
 from tests.browser.fake_chat import FakeChat
 from web_demo import handlers
+from web_demo.drawn import Drawn, give_to, parse_drawn
 from web_demo.handlers import ChatView
 from web_demo.images import Picture
 from web_demo.loading import ModelLoader
@@ -53,7 +55,7 @@ TWO = canvas((1, (10, 10, 50, 50)), (3, (60, 10, 90, 50)))
     ],
 )
 def test_parse_regions(value: Any, expected: dict[int, Any]) -> None:
-    assert handlers.parse_regions(value) == expected
+    assert parse_drawn(value).boxes == expected
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_parse_regions(value: Any, expected: dict[int, Any]) -> None:
 )
 def test_what_no_canvas_of_ours_sends_is_refused(value: Any) -> None:
     with pytest.raises(BoxError):
-        handlers.parse_regions(value)
+        parse_drawn(value)
 
 
 def test_an_answer_streams_and_is_kept() -> None:
@@ -348,3 +350,25 @@ def test_nothing_to_download() -> None:
 def test_view_of_an_empty_session() -> None:
     assert handlers.view(Session()) == ChatView(handlers.view(Session()).html)
     assert "Talk about regions" in handlers.view(Session()).html
+
+
+def test_what_undo_brings_back_comes_back_whole() -> None:
+    """The canvas knows neither masks nor scores; a region found, deleted and brought back must not become a drawn one."""
+    session = session_with_picture()
+    list(handlers.ask(session, ready(), "What is <region1>?", TWO))
+    (found,) = session.chat.regions.add_found([Region(1, (20, 20, 40, 40), "cup", score=0.8)])
+    with_found = Drawn({1: (10, 10, 50, 50), 3: (60, 10, 90, 50), 4: found.box_xyxy}, {4: "cup"})
+    give_to(session.chat, with_found, session.known)
+    for other in (Drawn({1: (10, 10, 50, 50)}), Drawn({**with_found.boxes, 4: (0, 0, 9, 9)}), Drawn(with_found.boxes, {4: "mug"})):
+        give_to(session.chat, other, session.known)
+        assert 4 not in session.chat.regions or session.chat.regions[4] != found
+        give_to(session.chat, with_found, session.known)
+        assert session.chat.regions[4] == found
+
+
+def test_labels_come_and_go_with_the_canvas() -> None:
+    session = session_with_picture()
+    list(handlers.ask(session, ready(), "What is <region1>?", TWO))
+    for labels in ({1: "dog"}, {1: "cat", 3: "cup"}, {}):
+        give_to(session.chat, Drawn({1: (10, 10, 50, 50), 3: (60, 10, 90, 50)}, labels), session.known)
+        assert {number: region.label for number, region in session.chat.regions.items() if region.label} == labels

@@ -8,6 +8,7 @@ import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from web_demo.drawing import draw_regions
 from web_demo.examples import EXAMPLES, available_examples, open_example, thumbnail
 from web_demo.images import Picture, data_url, read_picture
 from web_demo.loading import LONGEST_MESSAGE, LoadStatus, ModelLoader
+from web_demo.naming import said_names
 from web_demo.palette import REGION_COLOURS, region_colour, region_colour_bgr
 from web_demo.privacy import OwnOriginOnly, sweep_uploads
 from web_demo.session import Session, Sessions
@@ -113,7 +115,8 @@ def test_only_the_last_answer_can_be_written_again() -> None:
 def test_a_region_that_was_meant_and_not_named_is_shown_once() -> None:
     meant = Exchange("What is this?", "What is <region2>?", (2,), Answer("A cup."))
     named = Exchange("What is <region2>?", "What is <region2>?", (2,), Answer("A cup."))
-    assert [chat_html([one]).count('class="mention"') for one in (meant, named)] == [1, 1]
+    spoken = Exchange("What is region 2?", "What is <region2>?", (2,), Answer("A cup."))
+    assert [chat_html([one]).count('class="mention"') for one in (meant, named, spoken)] == [1, 1, 1]
 
 
 def test_examples_are_installed_and_their_boxes_and_questions_fit() -> None:
@@ -277,3 +280,19 @@ def test_invented_sessions_throw_nobodys_conversation_away() -> None:
     for number in range(100):
         sessions.of(f"invented {number}")
     assert [sessions.of(name) for name in "abc"] == kept and len(sessions) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "scores", "name"),
+    [
+        ("What is <region1>?", "A cat, it looks like an Egyptian cat.", {"cat": 0.99, "dog": 0.01}, "cat"),
+        ("What is <region1>?", "I am not sure: maybe a missile.", {"missile": 0.17}, None),
+        ("What is <region1>?", "A traffic light.", {}, "traffic light"),
+        ("Is <region1> red or blue?", "Red.", {"red": 0.9}, None),
+        ("What color is <region1>?", "Mostly red.", {}, None),
+    ],
+)
+def test_the_name_in_an_answer(asked: str, answer: str, scores: dict[str, float], name: str | None) -> None:
+    said = Exchange(asked, asked, (1,), Answer(answer, scores=scores))
+    assert said_names([said]) == ({1: name} if name else {})
+    assert said_names([replace(said, stale=True)]) == said_names([replace(said, corrected="A dog.")]) == {}
