@@ -227,7 +227,7 @@ class RegionChat:
         Args:
           one: only the best.
           without: names that are not meant ("cup", without "glass").
-          threshold: least score, 0 to 1; by default the one that was fitted.
+          threshold: least score, 0 to 1; by default 0.3.
           step: the plan step that asks.
         Raises:
           ImageError: there is no image. FindError: no phrase, one twice, an unknown word, or this model has no eyes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gpt4roi.colors import COLORS
 from gpt4roi.eyes.names import Meaning, Names
@@ -97,8 +97,3 @@ def _order_behind(said: str) -> tuple[str | None, int, str]:
 def _is_name(text: str, names: Names) -> bool:
     found = names.lookup(text, guess=False)
     return found is not None and " " in text and " " in found.word
-
-
-def without_order(phrase: Phrase) -> Phrase:
-    """The phrase as if it asked for all."""
-    return replace(phrase, by=None, n=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from gpt4roi.conversation import MENTION
@@ -22,7 +22,6 @@ class Question:
     kind: Kind
     phrases: tuple[str, ...] = ()
     word: str = ""
-    regions: tuple[int, ...] = field(default=())
 
 
 R = r"(?:<region\d+>|it|this|that|he|she|they|these|those|the (?:thing|object|one|box|region))"
@@ -46,7 +45,6 @@ _READ = re.compile(
     r"\b(?:read|spell)\b|\bwhat (?:does|do|is|'s)[\w' ]* (?:say|says|written|writing|text|letters?|words?)\b|\bwritten\b|\b(?:brand|logo|inscription|license plate|number plate|lettering|text|letters|slogan|title|label)\b|\bwhat number\b|\bwhich number\b|\bsays?\b\W*$"
 )
 _COLOR = re.compile(r"\bcolou?rs?\b|\bcolou?red\b")
-_COLOR_WORDS = r"(?:black|white|gr[ae]y|red|orange|yellow|green|blue|purple|violet|pink|brown)"
 _COUNT = re.compile(r"\b(?:how many|number of|count(?: up)?(?: all)?|how much of)\b(?: of)?\s*(.*)|^(.*?)[,:]? (?:how many|number)\??$")
 _EXISTS = (
     re.compile(r"\b(?:is|are|was|were) there (?:really |actually |maybe |perhaps |also )?(.+)"),
@@ -102,7 +100,6 @@ _NAME = re.compile(r"\b(?:what|which|name|identify|recogni[sz]e|guess|explain|cl
 _ACTION = re.compile(
     r"\b(?:do(?:es|ing)?|did|playing|going to|happen\w*|made of|material|flavou?r|taste|smell|sound|season|weather|country|city|game|sport|style|use(?:d)? for|purpose|function|breed of|mean|means|cause|wear(?:ing|s)?|hold(?:ing|s)?|look(?:s|ing)? (?:at|like)|eat(?:ing|s)?|say(?:ing|s)?|emotion|mood|expression|gender|turn)\b"
 )
-_PLAIN_NOUN = re.compile(r"^(?:the |a |an |my |any |some )?[a-z][a-z' -]{2,30}$")
 
 
 _WIDE = str.maketrans("？！。，", "?!.,")

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one", action="store_true", help="only the best")
     parser.add_argument("--not", dest="without", action="append", default=[], metavar="NAME", help="a name that is not meant; repeatable")
     parser.add_argument("--format", default="boxes", help="boxes, masks, or points:N for outlines of N points (8 to 64)")
-    parser.add_argument("--threshold", type=float, default=None, help="least score, 0 to 1; without it the fitted one")
+    parser.add_argument("--threshold", type=float, default=None, help="least score, 0 to 1; without it 0.3")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--coco", metavar="FILE", help="write a COCO file, which CVAT and Label Studio import")
     parser.add_argument("--draw", metavar="FILE", help="write the picture with what was found drawn into it")

@@ -22,7 +22,7 @@ MERGE_IOU = 0.55
 ANYTHING = 64
 # Boxes of anything that are looked at closely for one question.
 CLOSE_LOOKS = 12
-# A found thing counts from here on; fitted on dev for exact counts and for refusing what is absent.
+# A found thing counts from here on; chosen on validation pictures for exact counts and for refusing what is absent.
 DETECTOR_THRESHOLD = 0.3
 # Of found things that overlap by more than the first, or of which one lies in the other by more than the second, the surer stays.
 SAME_IOU, SAME_SHARE = 0.35, 0.85

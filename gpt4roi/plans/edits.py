@@ -12,7 +12,6 @@ from gpt4roi.errors import UserError
 
 # Width of a faded edge, as a share of the image's longer side; at most.
 EDGE = 0.006
-HUES = {"red": 0, "orange": 15, "yellow": 28, "green": 60, "blue": 112, "purple": 138, "pink": 165, "brown": 12}
 RGB = {
     "black": (0, 0, 0), "white": (255, 255, 255), "gray": (128, 128, 128), "grey": (128, 128, 128), "red": (220, 30, 30),
     "orange": (245, 140, 20), "yellow": (245, 220, 40), "green": (40, 160, 60), "blue": (40, 90, 220), "purple": (130, 50, 170),

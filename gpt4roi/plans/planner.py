@@ -61,7 +61,6 @@ _NEAR = {
     r"(?:inside(?: of)?|within|in)": "inside", r"(?:outside(?: of)?)": "outside", r"on(?: top of)?": "on",
     r"(?:overlapping|touching)": "overlapping",
 }  # fmt: skip
-_GLUE = re.compile(r"(?:[,;.]|\band\b|\bthen\b|\bnext\b|\bafter(?:wards| that)\b|\balso\b|\bfinally\b|\bplus\b|\bwhile\b|\bbut\b)+")
 _PRONOUN = re.compile(
     r"^(?:it|them|that|this|those|these|him|her|they|the same|that one|those ones|the result|ones?)(?: (?:too|as well|all|both|please))?$"
 )

@@ -18,7 +18,6 @@ from PIL import Image
 from gpt4roi.chat import RegionChat
 from gpt4roi.images import open_image
 from gpt4roi.plans.actions import Plan, PlanError, parse_plan
-from gpt4roi.plans.planner import plan_request
 from gpt4roi.plans.reply import answer_of, make_reply
 from gpt4roi.plans.run import run_steps
 from gpt4roi.plans.scene import Scene
@@ -162,24 +161,6 @@ def start(chat: RegionChat, image: str | Path, regions: RegionSet) -> None:
     chat.set_image(image)
     for region in regions.values():
         chat.regions.add(region.box_xyxy, number=region.number, label=region.label, mask=region.mask)
-
-
-def do_request(
-    chat: RegionChat,
-    image: str | Path,
-    request: str,
-    output: Path,
-    plan: Any = None,
-    on_step: Callable[..., None] = lambda record, step: None,
-) -> Run:
-    """From a request to a run, on a conversation whose picture is set.
-
-    Args:
-      plan: a given plan in its JSON form; without one the request is read.
-    """
-    numbers = [number for number, region in chat.regions.items() if region.origin != "found" or plan is None]
-    ready = parse_plan(plan, numbers, request) if plan is not None else plan_request(request, numbers)
-    return run_plan(chat, image, ready, "given" if plan is not None else "embedded", output, on_step=on_step)
 
 
 def run_plan(

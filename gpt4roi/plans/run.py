@@ -17,7 +17,6 @@ from gpt4roi.plans.scene import Scene
 from gpt4roi.plans.tools import EDITING, TOOLS, VERSION
 from gpt4roi.plans.values import StepRecord, Value
 
-STEP_SECONDS = 60.0
 PLAN_SECONDS = 300.0
 
 

@@ -283,7 +283,7 @@ def _replace_background(step: Any, scene: Scene, given: Inputs) -> Value:
         ground[:] = edits.color_rgb(step.with_)
     else:
         raise PlanError(
-            f"a background of {step.with_!r} needs an image model: give --images-url; without one it can be a color, blur or transparent"
+            f"a background of {step.with_!r} needs an image model, and none can be attached yet; use a color, blur or transparent"
         )
     return _painted(scene, edits.blend(scene.image, ground, ~thing), ~thing, "replace_background")
 
@@ -301,11 +301,13 @@ def _resize(step: Any, scene: Scene, given: Inputs) -> Value:
 
 
 def _style(step: Any, scene: Scene, given: Inputs) -> Value:
-    raise PlanError(f"the style {step.style!r} needs an image model: give --images-url")
+    raise PlanError(f"the style {step.style!r} needs an image model, and none can be attached yet; use grayscale, blur or recolor")
 
 
 def _external(step: Any, scene: Scene, given: Inputs) -> Value:
-    raise PlanError(f"{step.action!r} needs an image model, and none is set up; give --images-url")
+    raise PlanError(
+        f"{step.action!r} needs an image model, and none can be attached yet; use the edits that need none, such as remove, move or recolor"
+    )
 
 
 # Talking
