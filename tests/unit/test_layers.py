@@ -48,7 +48,7 @@ ALLOWED = {
     "gpt4roi/training": LEAVES | {"models", "chat", "data", "engine"},
     "gpt4roi/evaluation": LEAVES | {"models", "chat", "data", "engine"},
     "gpt4roi/serving": LEAVES | {"models", "chat", "data", "engine"},
-    "web_demo": LEAVES | {"chat"},
+    "web_demo": LEAVES | {"chat", "eyes", "answers"},
 }
 
 
