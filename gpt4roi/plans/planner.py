@@ -186,18 +186,24 @@ def _clause(text: str, b: _Builder) -> None:
         if found:
             _do(action, (found[1] or "").strip() if found.groups() else "", text, extra, b)
             return
-    for reader in (_counted, _measured, _read_out, _compared, _selected, _looked_for):
+    for reader in (_counted, _measured, _read_out, _compared, _restyled, _selected, _looked_for):
         if reader(text, b):
             return
-    if _STYLE.search(text) and re.match(r"(?:make|turn|paint|render|style|convert|transform|give|draw|restyle|apply|redo)\b", text):
-        target = re.match(r"(?:make|turn|paint|render|convert|transform) (.+?) (?:in|into|like|as|look)\b", text)
-        ref = _refs(target[1], b) if target and not _WHOLE.match(target[1]) and not _PRONOUN.match(target[1]) else None
-        b.add("edit", instruction=text, regions=ref)
-    elif _EDIT.search(text):
+    if _EDIT.search(text):
         numbers = mentioned_regions(text)
         b.add("edit", instruction=text, regions=_as_refs([f"r{number}" for number in numbers]) if numbers else None)
     else:
         _talk(text, b)
+
+
+def _restyled(text: str, b: _Builder) -> bool:
+    """ "Make it look like van Gogh": a style, not a thing to look for."""
+    if not _STYLE.search(text) or not re.match(r"(?:make|turn|paint|render|style|convert|transform|give|draw|restyle|apply|redo)\b", text):
+        return False
+    target = re.match(r"(?:make|turn|paint|render|convert|transform) (.+?) (?:in|into|like|as|look)\b", text)
+    ref = _refs(target[1], b) if target and not _WHOLE.match(target[1]) and not _PRONOUN.match(target[1]) else None
+    b.add("edit", instruction=text, regions=ref)
+    return True
 
 
 # Editing
@@ -532,7 +538,7 @@ def _looked_for(text: str, b: _Builder) -> bool:
     if found is None:
         bare = re.match(r"^(?:the |a |an |all |every |both )?[a-z][a-z'-]*(?: [a-z'-]+){0,7}$", text)
         is_sentence = re.match(
-            r"^(?:is|are|was|were|does|do|did|has|have|can|could|will|what|which|who|how|why|when|tell|describe|write|say|it|this|that|he|she|they|i|we|you|thanks?|hi|hello|hey|good|great|nice|ok|okay|bye|no|yes|caption|compare|explain|name|guess|if|because|help)\b",
+            r"^(?:is|are|was|were|does|do|did|has|have|can|could|will|what|which|who|how|why|when|tell|describe|write|say|it|this|that|he|she|they|i|we|you|thanks?|hi|hello|hey|good|great|nice|ok|okay|bye|no|yes|caption|compare|explain|name|guess|if|because|help|make|turn|let|put|add|give|change|apply|use|try|do|go|come|look|stop|start|undo|save|open|close)\b",
             text,
         )
         if not bare or is_sentence or not _names_something(text):

@@ -37,6 +37,9 @@ def said(request: str, regions: int = 0) -> str:
         ("Entferne den Hund", 0, "find what=dog; remove regions=s1"),
         ("describe the picture", 0, "describe"),
         ("draw me a castle in the clouds", 0, "generate prompt=castle in the clouds"),
+        ("make it look like monet", 0, "edit instruction=make it look like monet"),
+        ("give her a scarf", 0, "edit instruction=give her a scarf"),
+        ("undo that", 0, "ask question=undo that"),
     ],
 )
 def test_plans(request_: str, regions: int, plan: str) -> None:
