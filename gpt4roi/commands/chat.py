@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HELP = """Type a question. Without a number it is about the selected region, or the last one; <region1>, region 1 and #1 name the first.
   /box x0,y0,x1,y1     add a box (pixels of the picture)
   /point x,y[;x,y…]    add what is at a point, or under a scribble
+  /find dog, red car   find things; each becomes a region
   /move N x0,y0,x1,y1  move region N
   /label N NAME        say what region N is
   /remove N            remove region N
@@ -72,6 +73,7 @@ class Terminal:
         self.commands: dict[str, Callable[[str], None]] = {
             "/box": lambda rest: print(f"<region{self.chat.add_region(parse_box(rest))}>"),
             "/point": self._point,
+            "/find": self._find,
             "/move": self._move,
             "/label": self._label,
             "/select": lambda rest: self.chat.select(_number(rest)),
@@ -136,6 +138,13 @@ class Terminal:
         if self.chat.image_size_wh is None:
             raise UserError("there is no picture yet; /image FILE opens one")
         print(f"<region{self.chat.add_region(points=parse_points(rest, self.chat.image_size_wh))}>")
+
+    def _find(self, rest: str) -> None:
+        found = self.chat.find(rest)
+        for region in found:
+            print(f"{region.mention}  {region.label}  {region.score or 0:.2f}  {','.join(f'{value:g}' for value in region)}")
+        if not found:
+            print(f"No {rest} here.")
 
     def _label(self, rest: str) -> None:
         number, _, label = rest.partition(" ")

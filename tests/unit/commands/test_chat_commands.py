@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -106,6 +107,18 @@ def test_chat_obeys_and_answers(folder, capsys, monkeypatch):
     saved = json.loads((folder / "talk.jsonl").read_text(encoding="utf-8"))
     assert [region["number"] for region in saved["regions"]] == [1]
     assert [turn["content"] for turn in saved["conversation"]] == ["What is <region1>?", "A cup."]
+
+
+def test_chat_finds_things_that_later_lines_may_name(capsys, monkeypatch):
+    lines = ["/find cup", "/find zebra", "/find qwxzv", "/find", "What is <region1>?", "/regions", "/quit"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
+    assert main(["chat", "docs/samples/coffee.jpg"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"<region1>  cup  0\.\d\d  [\d.]+(?:,[\d.]+){3}\n", out)
+    assert "No zebra here." in out
+    assert "! I do not know what 'qwxzv' looks like" in out
+    assert "! there is nothing to look for" in out
+    assert out.rstrip().splitlines()[-1].endswith("  cup")
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(folder, capsys):
